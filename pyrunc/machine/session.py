@@ -1,0 +1,177 @@
+"""Sessions with pyrunc-init: start it from a sealed memfd, send programs, receive replies.
+
+A program goes out as one message; a reply comes back when it reaches a `reply` op, fails, or ends. Replies carry the op's
+number, an errno, the bytes that the op named and, with tracing, the time at which each op ended.
+
+Import cost: posix, fcntl, _socket, _struct.
+"""
+
+import posix
+from _socket import AF_UNIX, SOCK_STREAM, socketpair
+from _struct import Struct
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+from pyrunc.errors import Error
+from pyrunc.machine.assembler import MAGIC, assemble, syscall_numbers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyrunc.machine.ops import Label, Step
+
+REPLY = Struct("<6I")
+TRACE_ENTRY = Struct("<2Q")
+
+MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_EXEC = 1, 2, 0x10
+F_ADD_SEALS, ALL_SEALS = 1033, 0xF  # seal, shrink, grow, write
+_EINVAL, _EPIPE, _ECONNRESET = 22, 32, 104
+
+# Every signal but the two that the C library keeps for itself.
+SIGNALS = (*range(1, 32), *range(34, 65))
+
+
+class Reply:
+    """What pyrunc-init answered: the step it stands at, errno (0: none), the bytes asked for."""
+
+    __slots__ = ("data", "errno", "index", "step")
+
+    def __init__(self, index: int, step: "Step | None", errno: int, data: bytes) -> None:
+        self.index = index
+        self.step = step
+        self.errno = errno
+        self.data = data
+
+
+class Lost(Error):
+    """The other side of a session ended without an answer."""
+
+
+class Trace:
+    """What `--trace` collects: (name of the process, monotonic ns, step) and host-side spans."""
+
+    __slots__ = ("events",)
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int, str, str, str]] = []
+
+
+class Session:
+    """One side of a socket to a pyrunc-init process.
+
+    fd: Python's end. name: of the process, for traces. descriptors: received with the last reply.
+    """
+
+    __slots__ = ("descriptors", "fd", "name", "numbers", "sock", "trace")
+
+    def __init__(
+        self, sock: "object", name: str, trace: "Trace | None" = None, machine: str = ""
+    ) -> None:
+        self.sock = sock
+        self.fd: int = sock.fileno()  # type: ignore[attr-defined]
+        self.name = name
+        self.trace = trace
+        self.numbers = syscall_numbers(machine or posix.uname().machine)
+        self.descriptors: list[int] = []
+
+    def send(self, items: "Iterable[Step | Label]") -> "list[Step]":
+        """Send a program; the steps by op number come back, for `receive`."""
+        message, steps = assemble(items, self.numbers, tracing=self.trace is not None)
+        view = memoryview(message)
+        while view:
+            try:
+                view = view[posix.write(self.fd, view) :]
+            except OSError as error:
+                if error.errno in (_EPIPE, _ECONNRESET):
+                    raise Lost(f"{self.name} ended before its program was sent") from None
+                raise
+        return steps
+
+    def receive(self, steps: "list[Step]") -> Reply:
+        """The next reply to the program whose steps these are. Raises Lost where the process is gone."""
+        magic, index, errno, length, times, _ = REPLY.unpack(self._exactly(REPLY.size))
+        if magic != MAGIC or index > len(steps):
+            raise Error(f"{self.name} answered nonsense")
+        data = self._exactly(length)
+        entries = self._exactly(times * TRACE_ENTRY.size)
+        if self.trace is not None:
+            for op, now in TRACE_ENTRY.iter_unpack(entries):
+                step = steps[op]
+                self.trace.events.append((self.name, now, step.name, step.why, step.at))
+        step_here = steps[index] if index < len(steps) else None
+        return Reply(index, step_here, errno, data)
+
+    def run(self, items: "Iterable[Step | Label]") -> Reply:
+        """Send a program and wait for its first reply."""
+        return self.receive(self.send(items))
+
+    def close(self) -> None:
+        self.sock.close()  # type: ignore[attr-defined]
+
+    def _exactly(self, length: int) -> bytes:
+        parts: list[bytes] = []
+        while length:
+            try:
+                part, ancillary, _, _ = self.sock.recvmsg(length, 256, 0x40000000)  # type: ignore[attr-defined]
+            except ConnectionResetError:
+                part, ancillary = b"", []
+            if not part:
+                raise Lost(f"{self.name} ended without an answer")
+            for _, _, fds in ancillary:
+                self.descriptors += [
+                    int.from_bytes(fds[i : i + 4], "little") for i in range(0, len(fds), 4)
+                ]
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts) if len(parts) != 1 else parts[0]
+
+
+def init_path() -> str:
+    """Where the compiled pyrunc-init lies: beside this file."""
+    return __file__.rpartition("/")[0] + "/pyrunc-init"
+
+
+def sealed_init() -> int:
+    """A memfd with pyrunc-init in it and all seals set; /proc/PID/exe of everything that runs in a container before its
+    own program (CVE-2019-5736)."""
+    fd = posix.open(init_path(), posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        image = posix.read(fd, 1 << 20)
+    finally:
+        posix.close(fd)
+    flags = MFD_CLOEXEC | MFD_ALLOW_SEALING
+    try:
+        memfd = posix.memfd_create("pyrunc-init", flags | MFD_EXEC)
+    except OSError as error:
+        if error.errno != _EINVAL:  # Linux 6.3 brought MFD_EXEC
+            raise
+        memfd = posix.memfd_create("pyrunc-init", flags)
+    posix.write(memfd, image)
+    fcntl(memfd, F_ADD_SEALS, ALL_SEALS)
+    return memfd
+
+
+def pair(lowest: int) -> "tuple[object, int]":
+    """A socket pair: Python's socket, and the number of the other end, at least `lowest` so that it cannot stand where a
+    descriptor for the container has to be. The caller closes it after the spawn."""
+    ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+    number = fcntl(theirs.fileno(), F_DUPFD_CLOEXEC, lowest)
+    theirs.close()
+    return ours, number
+
+
+def spawn(memfd: int, session: int, inherit: "tuple[int, ...]") -> int:
+    """Start pyrunc-init on the descriptor `session`; `inherit` stay open in it under their numbers.
+
+    Signals are as a container wants them: nothing blocked, nothing ignored (Python ignores SIGPIPE and SIGXFSZ, and what
+    is ignored would stay so across execve). Returns the pid.
+    """
+    actions = [(posix.POSIX_SPAWN_DUP2, fd, fd) for fd in (session, *inherit)]
+    return posix.posix_spawn(
+        f"/proc/self/fd/{memfd}",
+        ["pyrunc-init", str(session)],
+        {},
+        file_actions=actions,
+        setsigmask=(),
+        setsigdef=SIGNALS,
+    )
