@@ -1,0 +1,56 @@
+# pyrunc: what a newcomer needs. `sudo make run` and `sudo make test` do all set-up themselves;
+# each works again at once, and without a network, when everything is in place.
+
+PREFIX ?= /usr/local
+# The interpreter is Debian's own by its full name: one that a version manager puts first in
+# PATH may be out of reach for the engines that call pyrunc.
+PYTHON ?= /usr/bin/python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+BUNDLES := hello limits userns terminal
+
+.PHONY: run test lint bench conformance test-engines setup build bundles install uninstall clean
+
+run: build bundles
+	@$(BIN)/pyrunc run bundles/hello
+
+test: setup-test build bundles
+	@PYTEST_ARGS='$(PYTEST_ARGS)' tools/test
+
+lint: setup-test build
+	@tools/lint
+
+bench: setup build
+	@$(BIN)/python tools/bench.py
+
+conformance: setup build
+	@tests/conformance/run
+
+test-engines: setup-test build
+	@tests/engines/run
+
+setup:
+	@PYTHON='$(PYTHON)' tools/setup run
+
+setup-test:
+	@PYTHON='$(PYTHON)' tools/setup test
+.PHONY: setup-test
+
+build: setup
+	@$(BIN)/python tools/build_parts.py --launcher $(BIN)/pyrunc
+
+bundles: setup
+	@$(PYTHON) tools/make_rootfs.py $(BUNDLES:%=bundles/%/rootfs)
+
+install: setup build
+	@PYTHON='$(PYTHON)' tools/install install '$(DESTDIR)' '$(PREFIX)'
+
+uninstall:
+	@tools/install uninstall '$(DESTDIR)' '$(PREFIX)'
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps $(VENV)
+	rm -rf $(BUNDLES:%=bundles/%/rootfs) pyrunc/machine/pyrunc-init pyrunc/config/_validator.py
+	find pyrunc tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,49 @@
+"""Build steps that pyproject.toml cannot say: the C program, the validator, the launcher."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import Distribution, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.build_scripts import build_scripts
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import build_parts  # noqa: E402
+
+
+class BuildPython(build_py):
+    """Add pyrunc-init, the compiled validator and the schemas to the package."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            build_parts.build_in_place()
+            return
+        package = Path(self.build_lib) / "pyrunc"
+        build_parts.build_init(package / "machine/pyrunc-init")
+        build_parts.build_validator(package / "config/_validator.py")
+        shutil.copytree(ROOT / "schemas", package / "schemas", dirs_exist_ok=True)
+
+
+class BuildScripts(build_scripts):
+    """Write the launcher as it is; the usual step would rewrite its first line."""
+
+    def run(self) -> None:
+        build_parts.write_launcher(Path(self.build_dir) / "pyrunc")
+
+
+class PlatformDistribution(Distribution):
+    """A wheel for one platform: it holds a compiled program, if no extension module."""
+
+    def has_ext_modules(self) -> bool:
+        return True
+
+
+setup(
+    cmdclass={"build_py": BuildPython, "build_scripts": BuildScripts},
+    distclass=PlatformDistribution,
+    scripts=["tools/build_parts.py"],  # the build step above puts the launcher in its place
+)

@@ -1,0 +1,136 @@
+"""Fixtures and markers for all tests.
+
+The session takes a mount namespace of its own, so that nothing a test mounts, or forgets to
+unmount, is seen outside. The environment variable RUNTIME names another runtime to test.
+
+    runtime      Runtime: pyrunc with a state directory of its own, cleaned up afterwards
+    oracles      dict of name to Runtime: runc and crun, those that are installed
+    launcher     path of the program `pyrunc`
+    bundle       factory: bundle({changes of the default config.json}) -> Bundle
+    root_dir     a fresh state directory with a short path (sockets allow 107 bytes)
+"""
+
+import ctypes
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ROOT, Bundle, MakeBundle, Runtime, make_bundle
+
+CLONE_NEWNS = 0x00020000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+
+IS_ROOT = os.geteuid() == 0
+PURE_V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+SYSTEMD = Path("/run/systemd/system").is_dir()
+IN_GUEST = os.environ.get("PYRUNC_GUEST", "")  # "uml" or "qemu"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the caller's mount namespace before any test, or thread, exists."""
+    if not IS_ROOT:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS):
+        raise pytest.UsageError(f"unshare: {os.strerror(ctypes.get_errno())}")
+    if libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
+        raise pytest.UsageError(f"mount /: {os.strerror(ctypes.get_errno())}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what the machine cannot show, each with the exact reason."""
+    for item in items:
+        if item.get_closest_marker("guest") and not (PURE_V2 and SYSTEMD and IS_ROOT):
+            item.add_marker(pytest.mark.skip(reason="needs root, pure cgroup v2 and systemd"))
+        if item.get_closest_marker("qemu") and IN_GUEST != "qemu":
+            item.add_marker(pytest.mark.skip(reason="needs the guest under qemu"))
+        if item.get_closest_marker("host") and IN_GUEST:
+            item.add_marker(pytest.mark.skip(reason="is about the development machine"))
+
+
+@pytest.fixture(scope="session")
+def launcher() -> str:
+    """The program under test."""
+    program = os.environ.get("RUNTIME") or str(ROOT / ".venv/bin/pyrunc")
+    found = shutil.which(program)
+    if not found:
+        pytest.fail(f"{program} does not exist: make setup")
+    return os.path.abspath(found)
+
+
+@pytest.fixture
+def root_dir() -> Iterator[Path]:
+    """A fresh state directory with a short path, removed afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="pyrunc-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def runtime(launcher: str, root_dir: Path) -> Iterator[Runtime]:
+    """pyrunc; what it creates is deleted afterwards."""
+    it = Runtime(launcher, root_dir / "pyrunc")
+    yield it
+    it.clean()
+
+
+@pytest.fixture
+def oracles(root_dir: Path) -> Iterator[dict[str, Runtime]]:
+    """The other runtimes that are installed, by name, each with a state directory."""
+    found = {
+        name: Runtime(program, root_dir / name)
+        for name in ("runc", "crun")
+        if (program := shutil.which(name))
+    }
+    yield found
+    for it in found.values():
+        it.clean()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> MakeBundle:
+    """Make bundles below the test's directory: `bundle({"process": {"args": ["id"]}})`.
+
+    The argument is merged into support.DEFAULT_CONFIG, object by object.
+    """
+    count = 0
+
+    def make(changes: dict[str, Any] | None = None) -> Bundle:
+        nonlocal count
+        count += 1
+        # A user namespace's root has to be able to reach the root file system.
+        for directory in (tmp_path, *tmp_path.parents[:2]):
+            mode = stat.S_IMODE(directory.stat().st_mode)
+            if directory.stat().st_uid == os.geteuid() and mode & 0o011 != 0o011:
+                directory.chmod(mode | 0o011)
+        return make_bundle(tmp_path / f"bundle{count}", changes)
+
+    return make
+
+
+@pytest.fixture
+def needs_root() -> None:
+    """Skip the test unless it runs as root."""
+    if not IS_ROOT:
+        pytest.skip("needs root")
+
+
+@pytest.fixture
+def needs_v2() -> None:
+    """Skip the test where cgroup v2 is not the one hierarchy, or belongs to someone else."""
+    if not PURE_V2:
+        pytest.skip("needs pure cgroup v2")
+    if not IS_ROOT:
+        pytest.skip("needs root")
+
+
+@pytest.fixture
+def needs_hybrid() -> None:
+    """Skip the test where cgroup v2 can be used."""
+    if PURE_V2:
+        pytest.skip("needs a machine without usable cgroup v2")

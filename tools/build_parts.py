@@ -1,0 +1,135 @@
+"""What the package needs beside its Python sources; used by setup.py and by the Makefile.
+
+    python tools/build_parts.py [--launcher FILE]
+
+In a checkout this makes pyrunc/machine/pyrunc-init and pyrunc/config/_validator.py, each only
+when a source is newer, and the launcher, a script that starts pyrunc from this checkout.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# No libc, no relocation, no section that is not needed at run time: see init.c.
+INIT_FLAGS = """
+    -std=gnu11 -Os -static -nostdlib -ffreestanding -fno-builtin -fno-stack-protector
+    -no-pie -fno-pie -fno-asynchronous-unwind-tables -fno-unwind-tables
+    -Wall -Wextra -Werror
+    -Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,noexecstack -s
+""".split()
+
+LAUNCHER = """\
+#!{interpreter} -IS
+import sys
+{locate}
+from pyrunc.cli import main
+sys.exit(main())
+"""
+
+# Installed, the script lies in PREFIX/bin and the package in PREFIX/lib/pythonX.Y/site-packages.
+# A symbolic link to the script is followed; `os` stays outside the import budget.
+LOCATE_INSTALLED = """\
+import posix
+path = __file__
+while True:
+    try:
+        link = posix.readlink(path)
+    except OSError:
+        break
+    path = link if link[0] == "/" else path.rpartition("/")[0] + "/" + link
+sys.path.insert(0, path.rpartition("/")[0] + "/../lib/python%d.%d/site-packages"
+                % sys.version_info[:2])"""
+
+
+def base_interpreter() -> str:
+    """The absolute path of the interpreter below any virtual environment, with its version.
+
+    `python3` may come to mean another version, whose site-packages are elsewhere.
+    """
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    return os.path.realpath(base)
+
+
+def launcher_text(package_parent: Path | None = None) -> str:
+    """The text of the script `pyrunc`.
+
+    package_parent: the directory that holds the package; None for an installed script, which
+    finds the package beside itself. The first line names the interpreter itself, since engines
+    call runtimes with an empty environment and the kernel passes just one argument.
+    """
+    if package_parent is None:
+        locate = LOCATE_INSTALLED
+    else:
+        locate = f"sys.path.insert(0, {str(package_parent)!r})"
+    return LAUNCHER.format(interpreter=base_interpreter(), locate=locate)
+
+
+def write_launcher(target: Path, package_parent: Path | None = None) -> None:
+    """Write the script to `target`, unless it is there as it should be."""
+    text = launcher_text(package_parent)
+    if target.exists() and target.read_text() == text:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.chmod(0o755)
+    temporary.replace(target)
+
+
+def build_init(target: Path, source: Path = ROOT / "pyrunc/machine/init.c") -> None:
+    """Compile pyrunc-init. CC names another compiler, for instance a cross compiler."""
+    command = [os.environ.get("CC", "cc"), *INIT_FLAGS, "-o", str(target), str(source)]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(command, check=True)
+
+
+def build_validator(target: Path, schemas: Path = ROOT / "schemas") -> None:
+    """Compile the schemas into a Python module that accepts or refuses a configuration."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [sys.executable, "-m", "pyrunc.config.compile_schema", str(schemas), str(target)],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def newer(target: Path, *sources: Path) -> bool:
+    """Whether `target` exists and no source was changed after it."""
+    if not target.exists():
+        return False
+    made = target.stat().st_mtime_ns
+    return all(source.stat().st_mtime_ns <= made for source in sources)
+
+
+def build_in_place(root: Path = ROOT) -> None:
+    """Bring what is built into the checkout itself up to date."""
+    init, source = root / "pyrunc/machine/pyrunc-init", root / "pyrunc/machine/init.c"
+    if not newer(init, source, Path(__file__)):
+        build_init(init, source)
+    compiler = root / "pyrunc/config/compile_schema.py"
+    validator = root / "pyrunc/config/_validator.py"
+    if not newer(validator, compiler, *sorted((root / "schemas").glob("*.json"))):
+        build_validator(validator)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build what a checkout of pyrunc needs.")
+    parser.add_argument("--launcher", type=Path, help="write a launcher for this checkout here")
+    parser.add_argument("--launcher-only", action="store_true", help="build nothing else")
+    arguments = parser.parse_args()
+    if not arguments.launcher_only:
+        build_in_place()
+    if arguments.launcher:
+        write_launcher(arguments.launcher, ROOT)
+    print(f"built for Python {sysconfig.get_python_version()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
