@@ -1,0 +1,128 @@
+"""The same bundles under pyrunc and under the runtimes that are installed: all facts must agree.
+
+DIFF_REFERENCES limits the references ("runc", "crun" or both with a comma).
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import Runtime
+
+from differential import cases_mounts, cases_process
+from differential.diff_base import base_config, write_config
+from differential.diff_known import KNOWN
+from differential.diff_probe import Facts
+from differential.diff_run import Case, Workshop, observe
+
+CASES = [*cases_process.CASES, *cases_mounts.CASES]
+REFERENCES = os.environ.get("DIFF_REFERENCES", "runc,crun").split(",")
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+class Bench:
+    """The runtimes, and what each case gave under the runtime under test."""
+
+    def __init__(self, launcher: str, root: Path) -> None:
+        self.workshop = Workshop()
+        self.subject = Runtime(launcher, root / "subject")
+        self.references: dict[str, Runtime | str] = {}
+        self.seen: dict[str, Facts] = {}
+        self.explained: set[int] = set()
+        self.compared: set[tuple[str, str]] = set()
+        for name in ("runc", "crun"):
+            self.references[name] = self._reference(name, root)
+
+    def _reference(self, name: str, root: Path) -> Runtime | str:
+        """The runtime, or why it cannot be compared with."""
+        program = shutil.which(name)
+        if not program:
+            return f"{name} is not installed"
+        runtime = Runtime(program, root / name)
+        with self.workshop.bundle() as bundle:
+            config = base_config()
+            config["process"]["args"] = ["/bin/true"]
+            write_config(bundle.path, config)
+            done = runtime.call("run", "--bundle", str(bundle.path), bundle.id)
+            runtime.call("delete", "--force", bundle.id)
+        if done.returncode:
+            return f"{name} starts nothing here: {done.stderr.strip()[-200:]}"
+        return runtime
+
+    def facts(self, case: Case) -> Facts:
+        if case.name not in self.seen:
+            self.seen[case.name] = observe(case, self.subject, self.workshop)
+        return self.seen[case.name]
+
+    def close(self) -> None:
+        self.workshop.close()
+
+
+@pytest.fixture(scope="module")
+def bench(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    it = Bench(launcher, tmp_path_factory.mktemp("roots"))
+    yield it
+    it.close()
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_agrees(case: Case, reference: str, bench: Bench) -> None:
+    runtime = bench.references[reference]
+    if isinstance(runtime, str):
+        pytest.skip(runtime)
+    if case.needs and (reason := case.needs()):
+        pytest.skip(reason)
+    theirs = observe(case, runtime, bench.workshop)
+    ours = bench.facts(case)
+    bench.compared.add((case.name, reference))
+    unexplained = []
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) == theirs.get(key):
+            continue
+        known = [n for n, k in enumerate(KNOWN) if k.explains(case.name, key, reference)]
+        bench.explained.update(known)
+        if not known:
+            unexplained.append(
+                f"{key}:\n    here    {ours.get(key)!r}\n    {reference}    {theirs.get(key)!r}"
+            )
+    assert not unexplained, f"{len(unexplained)} differences\n" + "\n".join(unexplained)
+
+
+def test_names_are_unique() -> None:
+    names = [case.name for case in CASES]
+    assert len(names) == len(set(names))
+
+
+def test_known_differences_exist(bench: Bench) -> None:
+    """An entry that explains nothing any more is stale: checked when every case was compared."""
+    everything = {
+        (case.name, name)
+        for case in CASES
+        for name in REFERENCES
+        if isinstance(bench.references[name], Runtime) and not (case.needs and case.needs())
+    }
+    if bench.compared != everything or not everything:
+        pytest.skip("not every case was compared in this run")
+    stale = [
+        k
+        for n, k in enumerate(KNOWN)
+        if n not in bench.explained
+        and (k.reference.startswith("*") or isinstance(bench.references[k.reference.split()[0]], Runtime))
+    ]
+    assert not stale
+
+
+def test_version_lines(bench: Bench) -> None:
+    """Which versions were compared, in the output of pytest -v -s."""
+    for name, runtime in bench.references.items():
+        if isinstance(runtime, Runtime):
+            text = subprocess.run(
+                [runtime.program, "--version"], check=True, capture_output=True, text=True
+            ).stdout
+            print(text.splitlines()[0])
+            assert name in text
