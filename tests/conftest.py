@@ -20,19 +20,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, Bundle, MakeBundle, Runtime, make_bundle
+
+from support import (
+    IN_GUEST,
+    IS_ROOT,
+    PURE_V2,
+    ROOT,
+    SYSTEMD,
+    Bundle,
+    MakeBundle,
+    Runtime,
+    make_bundle,
+)
 
 CLONE_NEWNS = 0x00020000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 
-IS_ROOT = os.geteuid() == 0
-PURE_V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
-SYSTEMD = Path("/run/systemd/system").is_dir()
-IN_GUEST = os.environ.get("PYRUNC_GUEST", "")  # "uml" or "qemu"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the caller's mount namespace before any test, or thread, exists."""
+    if IN_GUEST:
+        config.pluginmanager.register(NoSkips())
     if not IS_ROOT:
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -51,6 +60,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs the guest under qemu"))
         if item.get_closest_marker("host") and IN_GUEST:
             item.add_marker(pytest.mark.skip(reason="is about the development machine"))
+
+
+class NoSkips:
+    """In the guest machine every test runs, but those marked as belonging elsewhere."""
+
+    def __init__(self) -> None:
+        self.skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        elsewhere = {"host", "qemu"} & set(report.keywords)
+        if report.skipped and not hasattr(report, "wasxfail") and not elsewhere:
+            self.skipped.append(report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self.skipped.append(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.skipped and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.skipped:
+            terminalreporter.section("skipped in the guest, where nothing may be skipped")
+            for nodeid in self.skipped:
+                terminalreporter.line(nodeid)
 
 
 @pytest.fixture(scope="session")

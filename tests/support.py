@@ -21,6 +21,11 @@ import make_rootfs  # noqa: E402
 
 Json = dict[str, Any]
 
+IS_ROOT = os.geteuid() == 0
+PURE_V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+SYSTEMD = Path("/run/systemd/system").is_dir()
+IN_GUEST = os.environ.get("PYRUNC_GUEST", "")  #: "uml" or "qemu" in the guest machine
+
 _numbers = itertools.count()
 
 #: A configuration that runs anywhere a container can run: no terminal, no limits, every

@@ -1,6 +1,6 @@
 """What the package needs beside its Python sources; used by setup.py and by the Makefile.
 
-    python tools/build_parts.py [--launcher FILE]
+    python tools/build_parts.py [--launcher FILE [--launcher-only]]
 
 In a checkout this makes pyrunc/machine/pyrunc-init and pyrunc/config/_validator.py, each only
 when a source is newer, and the launcher, a script that starts pyrunc from this checkout.
@@ -10,7 +10,6 @@ import argparse
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,11 +122,10 @@ def main() -> int:
     parser.add_argument("--launcher", type=Path, help="write a launcher for this checkout here")
     parser.add_argument("--launcher-only", action="store_true", help="build nothing else")
     arguments = parser.parse_args()
-    if not arguments.launcher_only:
-        build_in_place()
     if arguments.launcher:
         write_launcher(arguments.launcher, ROOT)
-    print(f"built for Python {sysconfig.get_python_version()}")
+    if not arguments.launcher_only:
+        build_in_place()
     return 0
 
 

@@ -1,0 +1,69 @@
+"""Copy pyrunc's dependencies from this environment into another one's site-packages.
+
+    .venv/bin/python tools/copy_dependencies.py SITE_PACKAGES
+
+Copies each distribution that pyproject.toml's run-time dependencies lead to, file by file as
+recorded at its installation, and compiles it. No network, and no tools for tests or builds.
+"""
+
+import compileall
+import re
+import shutil
+import sys
+import tomllib
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def closure(requirements: list[str]) -> dict[str, Distribution]:
+    """The installed distributions that the requirements need, by normalised name.
+
+    Requirements of extras are not followed; those that environment markers exclude are not
+    installed here, and so not found, which is their purpose.
+    """
+    found: dict[str, Distribution] = {}
+    pending = list(requirements)
+    direct = len(pending)
+    while pending:
+        requirement = pending.pop(0)
+        direct -= 1
+        match = NAME.match(requirement)
+        if match is None or re.search(r"\bextra\s*==", requirement):
+            continue
+        name = re.sub(r"[-_.]+", "-", match[0]).lower()
+        if name in found:
+            continue
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:
+            if direct >= 0:
+                raise
+            continue
+        pending += found[name].requires or []
+    return found
+
+
+def copy(source: Distribution, target: Path) -> None:
+    """Copy a distribution's modules and metadata, but no scripts, into `target`."""
+    for file in source.files or []:
+        if ".." in file.parts or "__pycache__" in file.parts:
+            continue
+        destination = target / file
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(str(file.locate()), destination)
+
+
+def main() -> int:
+    target = Path(sys.argv[1])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for found in closure(project["dependencies"]).values():
+        copy(found, target)
+    compileall.compile_dir(target, quiet=2)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
