@@ -1,0 +1,131 @@
+"""Which cgroup hierarchies this host has, and where the caller is in the second version's.
+
+Import cost: posix.
+"""
+
+import posix
+
+from pyrunc.cgroups import files
+from pyrunc.errors import Error
+
+ROOT = "/sys/fs/cgroup"
+
+
+class Host:
+    """The host's cgroup v2.
+
+    mode: "unified" (v2 at /sys/fs/cgroup, or v2 alone elsewhere), "hybrid" (v2 beside v1 hierarchies),
+        "legacy" (v1 only) or "none".
+    mount: where v2 is mounted, "" in the modes that have none.
+    controllers: what its root offers.
+    """
+
+    __slots__ = ("controllers", "mode", "mount")
+
+    def __init__(self, mode: str, mount: str, controllers: "tuple[str, ...]") -> None:
+        self.mode = mode
+        self.mount = mount
+        self.controllers = controllers
+
+
+def _offered(mount: str) -> "tuple[str, ...] | None":
+    try:
+        fd = posix.open(mount + "/cgroup.controllers", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return tuple(posix.read(fd, 4096).decode().split())
+    finally:
+        posix.close(fd)
+
+
+def parse_mountinfo(data: bytes) -> "tuple[list[str], bool]":
+    """(the mount points of cgroup2, whether a v1 hierarchy with controllers is mounted)."""
+    points, legacy = [], False
+    for line in data.splitlines():
+        left, _, right = line.partition(b" - ")
+        kind = right.split(b" ", 1)[0]
+        if kind == b"cgroup2":
+            point = left.split(b" ")[4]
+            for octal, char in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\134", b"\\")):
+                point = point.replace(octal, char)
+            points.append(point.decode(errors="surrogateescape"))
+        elif kind == b"cgroup":
+            legacy = True
+    return points, legacy
+
+
+def detect(root: str = ROOT) -> Host:
+    """Look at the usual places first (one open on a pure v2 host), then at the mount table."""
+    offered = _offered(root)
+    if offered is not None:
+        return Host("unified", root, offered)
+    offered = _offered(root + "/unified")
+    if offered is not None:
+        return Host("hybrid", root + "/unified", offered)
+    try:
+        with_self = posix.open("/proc/self", files.DIRECTORY)
+    except OSError:
+        return Host("none", "", ())
+    try:
+        points, legacy = parse_mountinfo(files.read(with_self, "mountinfo"))
+    finally:
+        posix.close(with_self)
+    for point in points:
+        offered = _offered(point)
+        if offered is not None:
+            return Host("hybrid" if legacy else "unified", point, offered)
+    return Host("legacy" if legacy else "none", "", ())
+
+
+def parse_own(data: bytes) -> str:
+    """The v2 line of /proc/PID/cgroup; "/" where there is none, or where it lies outside of the
+    cgroup namespace's root (`/../x`), from which nothing can be derived."""
+    for line in data.splitlines():
+        if line.startswith(b"0::"):
+            path = line[3:].decode(errors="surrogateescape").removesuffix(" (deleted)")
+            return "/" if ".." in path.split("/") else path
+    return "/"
+
+
+def of_process(pid: "int | str" = "self") -> str:
+    """The v2 cgroup of a process, from the root of the caller's cgroup namespace."""
+    fd = posix.open(f"/proc/{pid}", files.DIRECTORY)
+    try:
+        return parse_own(files.read(fd, "cgroup"))
+    finally:
+        posix.close(fd)
+
+
+def v1_controllers() -> "set[str]":
+    """The controllers that are bound to v1 hierarchies, which is why v2 cannot have them."""
+    bound: set[str] = set()
+    try:
+        fd = posix.open("/proc/self", files.DIRECTORY)
+    except OSError:
+        return bound
+    try:
+        for line in files.read(fd, "cgroup").decode(errors="replace").splitlines():
+            names = line.split(":", 2)[1]
+            bound.update(n for n in names.split(",") if n and not n.startswith("name="))
+    finally:
+        posix.close(fd)
+    return {"io" if name == "blkio" else name for name in bound}
+
+
+def unavailable(host: Host, controller: str, pointer: str) -> Error:
+    """The error for a limit whose controller this host's v2 does not have."""
+    what = f'limit ({pointer.lstrip("/")}): controller "{controller}" not available'
+    if host.mode == "unified":
+        why = f"the kernel's cgroup v2 at {host.mount} does not offer it"
+        hint = "build or boot the kernel with this controller, or remove the limit"
+    elif host.mode == "none":
+        why = "no cgroup hierarchy is mounted on this host"
+        hint = "mount cgroup2 at /sys/fs/cgroup, or remove the limit"
+    else:
+        name = "a hybrid of cgroup v1 and v2" if host.mode == "hybrid" else "cgroup v1 only"
+        bound = controller in v1_controllers()
+        why = f"this host has {name}"
+        why += f" and {controller} is bound to v1" if bound else f" and its v2 lacks {controller}"
+        hint = "limits need cgroup v2: boot with systemd.unified_cgroup_hierarchy=1, or remove the limit"
+    return Error(f"{what}: {why}", pointer=pointer, hint=hint)

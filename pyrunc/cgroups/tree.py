@@ -1,0 +1,207 @@
+"""What is done to a whole cgroup v2 and everything below it: list, freeze, kill, wait, remove.
+
+Works on descriptors of the directory; nothing is forked and nothing sleeps where the kernel can
+wake us: cgroup.events wakes a poll(2) with POLLPRI when `populated` or `frozen` change.
+
+Import cost: posix, errno, select, time.
+"""
+
+import errno
+import posix
+import select
+import time
+
+from pyrunc.cgroups import files
+from pyrunc.errors import Error
+
+SIGKILL = 9
+GONE = (errno.ENOENT, errno.ENODEV)
+
+
+def procs(dir_fd: int, recursive: bool = True) -> "list[int]":
+    """The processes in the cgroup, and (recursive) in those below it; a group that vanishes has
+    none.
+
+    A threaded group's cgroup.procs cannot be read: its processes are those of its domain.
+    """
+    pids: list[int] = []
+    try:
+        pids = [int(word) for word in files.read(dir_fd, "cgroup.procs").split()]
+    except OSError as error:
+        if error.errno not in (*GONE, errno.EOPNOTSUPP):
+            raise
+    if recursive:
+        for name in _subdirs(dir_fd):
+            try:
+                fd = files.open_dir(name, dir_fd)
+            except FileNotFoundError:
+                continue
+            try:
+                pids += procs(fd)
+            finally:
+                posix.close(fd)
+    return pids
+
+
+def _subdirs(dir_fd: int) -> "list[str]":
+    try:
+        return files.subdirs(dir_fd)
+    except OSError as error:
+        if error.errno in GONE:
+            return []
+        raise
+
+
+def event(dir_fd: int, key: str) -> int:
+    """A value of cgroup.events ("populated", "frozen"); 0 where the group is gone."""
+    return files.table(files.try_read(dir_fd, "cgroup.events")).get(key, 0)
+
+
+def wait_event(dir_fd: int, key: str, value: int, timeout: float) -> bool:
+    """Wait until cgroup.events says `key value`; False after `timeout` seconds. A group that is
+    gone counts as empty and thawed.
+    """
+    try:
+        fd = posix.open("cgroup.events", posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in GONE:
+            return value == 0
+        raise
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLPRI)
+        deadline = time.monotonic() + timeout
+        while True:
+            # kernfs reports a change since the last read through the same description.
+            try:
+                data = posix.pread(fd, 4096, 0)
+            except OSError as error:
+                if error.errno in GONE:
+                    return value == 0
+                raise
+            if files.table(data).get(key, 0) == value:
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            poll.poll(min(left, 1.0) * 1000)
+    finally:
+        posix.close(fd)
+
+
+def freeze(dir_fd: int, frozen: bool, timeout: float = 10.0) -> bool:
+    """Write cgroup.freeze and wait until it is so; False where `timeout` seconds were not enough.
+
+    Freezing takes as long as the slowest process needs to leave the kernel (a stuck NFS, a vfork).
+    """
+    files.write(dir_fd, "cgroup.freeze", b"1" if frozen else b"0")
+    return wait_event(dir_fd, "frozen", 1 if frozen else 0, timeout)
+
+
+def kill(dir_fd: int) -> None:
+    """Send SIGKILL to all processes in and below the cgroup, also to frozen ones.
+
+    cgroup.kill (5.14) does it atomically, forks included. Without it, or in a threaded group (EOPNOTSUPP):
+    freeze, so that nothing forks meanwhile, signal each, thaw.
+    """
+    try:
+        files.write(dir_fd, "cgroup.kill", b"1")
+        return
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return
+        if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
+            raise
+    try:
+        freeze(dir_fd, True, 2.0)
+    except OSError:
+        pass  # without a freezer, repeating the walk is all that is left
+    try:
+        for _ in range(64):
+            pids = procs(dir_fd)
+            for pid in pids:
+                try:
+                    posix.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    pass
+            if not pids or event(dir_fd, "frozen"):
+                break
+    finally:
+        try:
+            files.write(dir_fd, "cgroup.freeze", b"0")
+        except OSError:
+            pass
+
+
+def remove(parent_fd: int, name: str, timeout: float = 10.0) -> None:
+    """Kill what is left in the cgroup `name` and remove it with all below; one that is gone is
+    done.
+
+    timeout: seconds to wait for the processes to be gone, and again for the kernel to let go of the
+    directories (EBUSY while the last task's exit is under way). Raises Error.
+    """
+    try:
+        posix.rmdir(name, dir_fd=parent_fd)
+        return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+    fd = files.open_dir(name, parent_fd)
+    try:
+        if event(fd, "populated"):
+            kill(fd)
+            if not wait_event(fd, "populated", 0, timeout):
+                left = procs(fd)
+                raise Error(
+                    f"remove cgroup {name}: {len(left)} processes survive SIGKILL"
+                    f" ({', '.join(map(str, left[:8]))})",
+                    hint="a process in uninterruptible sleep (state D) cannot be killed",
+                )
+    finally:
+        posix.close(fd)
+    deadline = time.monotonic() + timeout
+    pause = 0.001
+    while True:
+        stuck = _rmtree(parent_fd, name)
+        if not stuck:
+            return
+        if time.monotonic() > deadline:
+            raise Error(
+                f"remove cgroup {name}: {stuck}: device or resource busy", errno=errno.EBUSY
+            )
+        time.sleep(pause)
+        pause = min(pause * 2, 0.1)
+
+
+def _rmtree(parent_fd: int, name: str) -> str:
+    """Remove a directory tree of cgroups; "" when done, else the name of one that is busy."""
+    try:
+        posix.rmdir(name, dir_fd=parent_fd)
+        return ""
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+    try:
+        fd = files.open_dir(name, parent_fd)
+    except FileNotFoundError:
+        return ""
+    try:
+        for child in _subdirs(fd):
+            stuck = _rmtree(fd, child)
+            if stuck:
+                return f"{name}/{stuck}"
+    finally:
+        posix.close(fd)
+    try:
+        posix.rmdir(name, dir_fd=parent_fd)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+        return name
+    return ""
