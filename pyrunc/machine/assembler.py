@@ -95,6 +95,14 @@ class _Layout:
         return place
 
 
+def _ahead(places: "dict[Label, int]", label: Label, offset: int) -> int:
+    """The op that `label` stands before; ValueError where a jump from `offset` would not go forward."""
+    place = places.get(label, 0)
+    if place * OP.size <= offset:
+        raise ValueError(f"label {label.name!r} is not further on")
+    return place
+
+
 def assemble(
     items: "Iterable[Step | Label]", numbers: "dict[str, int]", *, tracing: bool = False
 ) -> "tuple[bytes, list[Step]]":
@@ -143,6 +151,8 @@ def assemble(
         if number is None:
             number = PSEUDO_NAMES[name]
         listed = step.only or step.ok
+        if len(listed) > 4 or (step.only and (step.ok or step.error is None)):
+            raise ValueError(f"{name}: errnos ok={step.ok} only={step.only}")
         pack_into(
             out,
             offset,
@@ -151,8 +161,8 @@ def assemble(
             kinds,
             step.dst.index if step.dst is not None else NOWHERE,
             ONLY if step.only else 0,
-            places[step.error] if step.error is not None else 0,
-            places[step.zero] if step.zero is not None else 0,
+            _ahead(places, step.error, offset) if step.error is not None else 0,
+            _ahead(places, step.zero, offset) if step.zero is not None else 0,
             *(*listed, 0, 0, 0, 0)[:4],
         )
         offset += OP.size
