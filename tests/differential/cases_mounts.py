@@ -267,8 +267,8 @@ linux(
 )
 linux("device-outside-dev", devices=[{"path": "/data/null", "type": "c", "major": 1, "minor": 3}],
       mode="script", script="stat -c '%F %a %t:%T' /data/null")
-linux("device-redundant", devices=[{"path": "/dev/tty", "type": "c", "major": 5, "minor": 0},
-                                   {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}])
+linux("device-redundant", devices=[{"path": "/dev/tty", "type": "c", "major": 5, "minor": 0}])
+linux("device-null-again", devices=[{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}])
 linux("device-bad-type", "error", devices=[{"path": "/dev/x", "type": "z"}])
 linux("device-relative", "error", devices=[{"path": "dev/x", "type": "c", "major": 1, "minor": 3}])
 linux(

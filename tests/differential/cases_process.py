@@ -165,7 +165,7 @@ process(
     ],
 )
 process("rlimits-zero-core", rlimits=[_limit("RLIMIT_CORE", 0, 0)])
-process("rlimits-small-nofile", rlimits=[_limit("RLIMIT_NOFILE", 8, 8)])
+process("rlimits-small-nofile", rlimits=[_limit("RLIMIT_NOFILE", 20, 20)])
 process(
     "rlimits-unlimited",
     rlimits=[_limit("RLIMIT_FSIZE", 18446744073709551615, 18446744073709551615)],
@@ -178,7 +178,11 @@ process(
 )
 process("rlimit-soft-above-hard", "error", rlimits=[_limit("RLIMIT_NOFILE", 20, 10)])
 CASES.append(
-    Case("caller-limits", nothing, call=("prlimit", "--nofile=777:888", "--core=5:5", "--"))
+    Case(
+        "caller-limits",
+        lambda config, bundle: config["process"].pop("rlimits"),
+        call=("prlimit", "--nofile=777:888", "--core=5:5", "--"),
+    )
 )
 
 # --- environment and directory ---------------------------------------------------------------

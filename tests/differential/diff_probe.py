@@ -15,7 +15,7 @@ s cwd; readlink $p/cwd
 s limits; cat $p/limits
 s cmdline; tr '\0' '\n' < $p/cmdline | head -n 2
 s exe; readlink $p/exe
-s fds; for f in $p/fd/*; do l=$(readlink $f) && echo "${f##*/} $l"; done
+s fds; for f in $p/fd/*; do printf '%s ' "${f##*/}"; readlink $f || echo closed; done
 s uts; uname -m; cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname
 s cgroup; cat $p/cgroup
 s ns; for n in $p/ns/*; do echo "${n##*/} $(readlink $n)"; done
@@ -24,7 +24,7 @@ s files; for f in oom_score_adj personality timens_offsets uid_map gid_map setgr
 s stat; cat $p/stat
 s ionice; ionice -p $$
 s dev; find /dev ! -type d ! -path '/dev/pts/[0-9]*' -exec stat -c '%n %F %a %t:%T %u:%g' {} +
-    find /dev -type l -exec sh -c 'echo "$1 -> $(readlink $1)"' - {} \;
+s links; find /dev -type l | while read f; do printf '%s ' "$f"; readlink "$f"; done
 s dirs; for d in / /dev /dev/pts /dev/shm /dev/mqueue /proc /sys /sys/fs/cgroup; do
     test -e $d && stat -c '%n %F %a %u:%g' $d; done
 s lo; cat /sys/class/net/lo/flags; ls /sys/class/net
@@ -138,7 +138,8 @@ def _fds(lines: list[str]) -> Facts:
     result = {}
     for line in lines:
         number, _, target = line.partition(" ")
-        result[number] = re.sub(r":\[\d+\]", ":[]", target)
+        if target != "closed":
+            result[number] = re.sub(r":\[\d+\]", ":[]", target)
     return result
 
 
@@ -161,12 +162,8 @@ def _whole(lines: list[str]) -> Facts:
     return {"lines": "\n".join(lines)}
 
 
-def _sorted(lines: list[str]) -> Facts:
-    return {"lines": "\n".join(sorted(lines))}
-
-
 def _keyed_lines(lines: list[str]) -> Facts:
-    return {line.partition(" ")[0]: line.partition(" ")[2] for line in sorted(lines)}
+    return {line.partition(" ")[0]: line.partition(" ")[2] for line in lines}
 
 
 READERS = {
@@ -184,6 +181,7 @@ READERS = {
     "stat": _stat,
     "ionice": _whole,
     "dev": _keyed_lines,
+    "links": _keyed_lines,
     "dirs": _keyed_lines,
     "lo": _whole,
     "masked": _keyed_lines,

@@ -21,16 +21,16 @@ from differential.diff_probe import SCRIPT, Facts, facts
 
 TIMEOUT = 30.0
 
-# The error classes that engines and users tell apart, most exact first.
+# The error classes that engines and users tell apart, most exact first; every other is "refused".
 ERROR_CLASSES = (
     ("not-in-path", r"executable file (not found in \$PATH|.* not found in \$PATH)"),
-    ("no-such-file", r"no such file or directory|does not exist|not found"),
+    ("no-such-file", r"no such file or directory"),
     ("not-a-directory", r"not a directory"),
     ("is-a-directory", r"is a directory"),
     ("permission-denied", r"permission denied"),
     ("not-permitted", r"operation not permitted"),
     ("exec-format", r"exec format error"),
-    ("invalid", r"invalid|unknown|wrong|not supported|must|cannot|unable|bogus|empty|without"),
+    ("hook", r"\bhook"),
 )
 
 
@@ -226,11 +226,11 @@ def _error(case: Case, runtime: Runtime, bundle: Bundle) -> Facts:
 
 
 def error_class(stderr: str) -> str:
-    """The most exact class of ERROR_CLASSES whose pattern the last lines match."""
+    """The first class of ERROR_CLASSES whose pattern the error matches."""
     for name, pattern in ERROR_CLASSES:
         if re.search(pattern, stderr, re.IGNORECASE):
             return name
-    return "none: " + stderr.strip()[-200:]
+    return "refused" if stderr.strip() else "silent"
 
 
 def _life(case: Case, runtime: Runtime, bundle: Bundle) -> Facts:

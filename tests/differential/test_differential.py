@@ -12,13 +12,25 @@ from pathlib import Path
 import pytest
 from support import Runtime
 
-from differential import cases_mounts, cases_process
+from differential import (
+    cases_errors,
+    cases_hooks,
+    cases_mounts,
+    cases_namespaces,
+    cases_process,
+)
 from differential.diff_base import base_config, write_config
 from differential.diff_known import KNOWN
 from differential.diff_probe import Facts
 from differential.diff_run import Case, Workshop, observe
 
-CASES = [*cases_process.CASES, *cases_mounts.CASES]
+CASES = [
+    *cases_process.CASES,
+    *cases_mounts.CASES,
+    *cases_namespaces.CASES,
+    *cases_errors.CASES,
+    *cases_hooks.CASES,
+]
 REFERENCES = os.environ.get("DIFF_REFERENCES", "runc,crun").split(",")
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
