@@ -6,6 +6,7 @@ PREFIX ?= /usr/local
 # PATH may be out of reach for the engines that call pyrunc.
 PYTHON ?= /usr/bin/python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ BUNDLES := hello limits userns terminal
 .PHONY: run test lint bench conformance test-engines setup build bundles install uninstall clean
 
 run: build bundles
-	@$(BIN)/pyrunc run bundles/hello
+	@$(PYTHON) tools/run_hello.py $(BIN)/pyrunc
 
 test: setup-test build bundles
 	@PYTEST_ARGS='$(PYTEST_ARGS)' tools/test
@@ -23,7 +24,7 @@ lint: setup-test build
 	@tools/lint
 
 bench: setup build
-	@$(BIN)/python tools/bench.py
+	@unshare --mount --propagation private $(BIN)/python tools/bench.py $(BENCH_ARGS)
 
 conformance: setup build
 	@tests/conformance/run
