@@ -1,14 +1,21 @@
 """Control groups of version 2: the files, and the systemd driver, behind one interface.
 
-    manager = cgroups.manager(config["linux"], id, systemd=False, rootless=False, annotations=...)
-    dirfd = manager.create()        # None: no usable v2 and nothing asked of it, or manager.needs_pid
-    manager.apply()                 # writes the limits (Error: file, value and property)
-    program = manager.device_program()   # bytes for BPF_PROG_LOAD (the host agent's work), or None
-    ... clone3 with CLONE_INTO_CGROUP dirfd; or manager.add(pid) where dirfd is None (needs_pid: must be called)
+    manager = cgroups.manager(config["linux"], id, systemd=False, rootless=False, annotations={})
+    dirfd = manager.create()    # for CLONE_INTO_CGROUP, or None: see below
+    manager.apply()             # writes the limits; Error with file, value and property
+    program = manager.device_program()      # None, or eBPF for bpf.attach()
+    if dirfd is None: manager.add(pid)      # when the process exists, before it goes on
     state["cgroup"] = manager.to_state()
 
+create() returns None where the host has no usable v2 and the configuration asks nothing of it
+(manager.path is "" then, add() and apply() do nothing), and with the systemd driver
+(manager.needs_pid): there is no cgroup before add(pid), which makes the unit and applies the
+limits; device_program() is to be attached to manager.dir() after that.
+
     manager = Manager.from_state(state["cgroup"], resources)
-    manager.procs() / freeze() / thaw() / frozen() / kill() / remove()
+    manager.procs() / freeze() / thaw() / frozen() / kill() / remove() / dir()
+
+A create that fails later on calls manager.discard().
 
 See fs.Manager for each method.
 
@@ -35,9 +42,9 @@ def manager(
 ) -> Manager:
     """The manager of a container that is to be created. Touches nothing yet.
 
-    linux: the configuration's `linux` (may be empty). systemd: the systemd driver, whose cgroupsPath is
-    `slice:prefix:name`. rootless: the caller may lack the right to make cgroups. annotations: the
-    configuration's, for `org.systemd.property.*` and `run.oci.delegate-cgroup`.
+    linux: the configuration's `linux` (may be empty). systemd: the systemd driver, whose
+    cgroupsPath is `slice:prefix:name`. rootless: the caller may lack the right to make cgroups.
+    annotations: the configuration's, for `org.systemd.property.*` and `run.oci.delegate-cgroup`.
     """
     host = detect.detect()
     path = linux.get("cgroupsPath") or ""

@@ -22,7 +22,7 @@ POINTER = "/linux/resources"
 class Write:
     """One write: `value` to `file`, because of the element at `pointer`.
 
-    optional: a missing file is no error (the value is what the kernel does without the file anyway).
+    optional: a missing file is no error, since the kernel without it does just what `value` says.
     """
 
     __slots__ = ("file", "optional", "pointer", "value")
@@ -51,7 +51,7 @@ def number(value: int) -> str:
 def cpu_weight(shares: int) -> int:
     """cpu.shares (2..262144) -> cpu.weight (1..10000); 0 is unset and stays 0.
 
-    A quadratic in the logarithm through (2, 1), (1024, 100) and (262144, 10000), so that the defaults meet.
+    A quadratic in the logarithm through (2, 1), (1024, 100) and (262144, 10000): the defaults meet.
     """
     if shares == 0:
         return 0

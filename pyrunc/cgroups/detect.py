@@ -6,7 +6,6 @@ Import cost: posix.
 import posix
 
 from pyrunc.cgroups import files
-from pyrunc.errors import Error
 
 ROOT = "/sys/fs/cgroup"
 
@@ -14,8 +13,8 @@ ROOT = "/sys/fs/cgroup"
 class Host:
     """The host's cgroup v2.
 
-    mode: "unified" (v2 at /sys/fs/cgroup, or v2 alone elsewhere), "hybrid" (v2 beside v1 hierarchies),
-        "legacy" (v1 only) or "none".
+    mode: "unified" (v2 at /sys/fs/cgroup, or v2 alone elsewhere), "hybrid" (v2 beside v1
+        hierarchies), "legacy" (v1 only) or "none".
     mount: where v2 is mounted, "" in the modes that have none.
     controllers: what its root offers.
     """
@@ -111,21 +110,3 @@ def v1_controllers() -> "set[str]":
     finally:
         posix.close(fd)
     return {"io" if name == "blkio" else name for name in bound}
-
-
-def unavailable(host: Host, controller: str, pointer: str) -> Error:
-    """The error for a limit whose controller this host's v2 does not have."""
-    what = f'limit ({pointer.lstrip("/")}): controller "{controller}" not available'
-    if host.mode == "unified":
-        why = f"the kernel's cgroup v2 at {host.mount} does not offer it"
-        hint = "build or boot the kernel with this controller, or remove the limit"
-    elif host.mode == "none":
-        why = "no cgroup hierarchy is mounted on this host"
-        hint = "mount cgroup2 at /sys/fs/cgroup, or remove the limit"
-    else:
-        name = "a hybrid of cgroup v1 and v2" if host.mode == "hybrid" else "cgroup v1 only"
-        bound = controller in v1_controllers()
-        why = f"this host has {name}"
-        why += f" and {controller} is bound to v1" if bound else f" and its v2 lacks {controller}"
-        hint = "limits need cgroup v2: boot with systemd.unified_cgroup_hierarchy=1, or remove the limit"
-    return Error(f"{what}: {why}", pointer=pointer, hint=hint)

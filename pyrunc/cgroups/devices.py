@@ -1,8 +1,8 @@
 """Device rules compiled to an eBPF program of type BPF_PROG_TYPE_CGROUP_DEVICE. Pure.
 
-The kernel calls the program with `struct bpf_cgroup_dev_ctx` (linux/bpf.h) whenever a process of the
-cgroup opens or makes a device node; 1 lets it. Rules count in order, the last one that matches wins,
-for each of the requested rights by itself. bpf.py loads and attaches the program.
+The kernel calls the program with `struct bpf_cgroup_dev_ctx` (linux/bpf.h) whenever a process of
+the cgroup opens or makes a device node; 1 lets it. Rules count in order, the last one that matches
+wins, for each of the requested rights by itself. bpf.py loads and attaches the program.
 
 Import cost: _struct.
 """
@@ -43,9 +43,9 @@ class Rule:
         return not self.kind and self.major < 0 and self.minor < 0 and self.access == ALL
 
 
-# What a container always has (config-linux.md, "Default Devices", and the terminals); device nodes may
-# be made, too: without a rule to use them they open nothing. Engines rely on these: podman and buildah
-# send nothing but "deny all".
+# What a container always has (config-linux.md, "Default Devices", and the terminals); device nodes
+# may be made, too: without a rule to use them they open nothing. Engines rely on these: podman and
+# buildah send nothing but "deny all".
 DEFAULTS = (
     Rule(True, CHAR, -1, -1, MKNOD),
     Rule(True, BLOCK, -1, -1, MKNOD),

@@ -1,6 +1,6 @@
 """Reading and writing the small files of cgroupfs, relative to a directory's descriptor.
 
-No text wrappers and no buffering: cgroupfs wants one write(2) per value, and its files are read whole.
+No text wrappers and no buffering: cgroupfs wants one write(2) per value, and gives its files whole.
 All functions raise OSError with the file's name in it.
 
 Import cost: posix.

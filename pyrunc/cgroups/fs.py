@@ -79,19 +79,23 @@ class Manager:
     def create(self) -> "int | None":
         """Make the cgroup; returns a descriptor of its directory, for CLONE_INTO_CGROUP.
 
-        The descriptor stays the manager's (close() closes it). None where there is no usable cgroup v2
-        and nothing was asked of it: the container then runs in its caller's cgroup.
+        The descriptor stays the manager's (close() closes it). None where there is no usable cgroup
+        v2 and nothing was asked of it: the container then runs in its caller's cgroup.
         """
         wanted = self._wanted()
         host = self.host
         if not host.mount:
             if wanted:
-                raise detect.unavailable(host, wanted[0].controller, wanted[0].pointer)
+                from pyrunc.cgroups import explain
+
+                raise explain.unavailable(host, wanted[0])
             self.path = ""
             return None
         for write in wanted:
             if write.controller not in host.controllers:
-                raise detect.unavailable(host, write.controller, write.pointer)
+                from pyrunc.cgroups import explain
+
+                raise explain.unavailable(host, write)
         try:
             self.fd = self._make(wanted)
         except OSError as error:
@@ -102,7 +106,9 @@ class Manager:
                 log.debug(f"no cgroup: {self.path}: {strerror(error.errno or 0)}")
                 self.path = ""
                 return None
-            raise self._refused(error) from None
+            from pyrunc.cgroups import explain
+
+            raise explain.refused(self.path, self.rootless, self.explicit, error) from None
         except BaseException:
             self._unmake()
             raise
@@ -111,25 +117,6 @@ class Manager:
     def _wanted(self) -> "list[conversions.Write]":
         """The writes that need a controller: all but those of the kernel's own defaults."""
         return [w for w in conversions.writes(self.resources) if w.controller and not w.optional]
-
-    def _refused(self, error: OSError) -> Error:
-        cause = strerror(error.errno or 0)
-        if self.rootless and not self.explicit:
-            text = (
-                "rootless needs no limits + no cgrouppath when no permission is granted for cgroups:"
-                f" mkdir {self.path}: {cause}"
-            )
-        else:
-            text = f"create cgroup {self.path}: {cause}"
-        hint = "mount the cgroup file system writable" if error.errno == errno.EROFS else ""
-        if self.rootless:
-            hint = (
-                "have a cgroup delegated, for example: systemd-run --user --scope -p Delegate=yes COMMAND,"
-                " or use --systemd-cgroup"
-            )
-        return Error(
-            text, pointer="/linux/cgroupsPath", syscall="mkdir", errno=error.errno or 0, hint=hint
-        )
 
     def _make(self, wanted: "list[conversions.Write]") -> int:
         """Make every directory on the way, enabling the controllers for the next one."""
@@ -156,8 +143,12 @@ class Manager:
                 raise Error(
                     f"container's cgroup unexpectedly frozen: {self.path} has a frozen parent"
                 )
+            offered = (files.try_read(fd, "cgroup.controllers") or b"").decode().split()
             for write in wanted:
-                self._check_enabled(fd, write)
+                if write.controller not in offered:
+                    from pyrunc.cgroups import explain
+
+                    raise explain.not_enabled(self.host.mount, self.path, write)
         except BaseException:
             posix.close(fd)
             raise
@@ -167,8 +158,8 @@ class Manager:
         """Enable all controllers that a group has for its children: limits and statistics need
         them.
 
-        What cannot be enabled (no delegation, or "no internal processes") is told by _check_enabled()
-        if a limit needs it.
+        What cannot be enabled (no delegation, or "no internal processes") is told by _make() if a
+        limit needs it.
         """
         enabled = files.try_read(fd, "cgroup.subtree_control")
         if enabled is None:
@@ -223,38 +214,6 @@ class Manager:
                 f"container's cgroup unexpectedly frozen: {self.path}", pointer="/linux/cgroupsPath"
             )
 
-    def _check_enabled(self, fd: int, write: "conversions.Write") -> None:
-        """Say why a controller that the host has did not come down to the container's cgroup."""
-        if write.controller in (files.try_read(fd, "cgroup.controllers") or b"").decode().split():
-            return
-        above, path = self.host.mount, self.path
-        for name in self.path[len(self.host.mount) :].strip("/").split("/"):
-            path = f"{above}/{name}"
-            parent = files.open_dir(above)
-            try:
-                enabled = files.read(parent, "cgroup.subtree_control").decode().split()
-                busy = bool(files.read(parent, "cgroup.procs").strip())
-            finally:
-                posix.close(parent)
-            if write.controller not in enabled:
-                break
-            above = path
-        text = (
-            f'limit ({write.pointer[1:]}): controller "{write.controller}" not available in {path}:'
-            f" it is not enabled in {above}/cgroup.subtree_control"
-        )
-        if busy:
-            raise Error(
-                f"{text}, whose processes forbid it (no internal processes in cgroup v2)",
-                pointer=write.pointer,
-                hint=f"move the processes of {above} into a group of their own below it",
-            )
-        raise Error(
-            f"{text} and could not be",
-            pointer=write.pointer,
-            hint=f"have {write.controller} delegated (systemd: Delegate={write.controller})",
-        )
-
     def _unmake(self) -> None:
         """Take back the directories that a failed create() made."""
         for path in reversed(self.made):
@@ -267,7 +226,7 @@ class Manager:
         self.made.clear()
 
     def discard(self) -> None:
-        """remove(), and with it the parent directories that this very manager made, if still empty."""
+        """remove(), and with it the parent directories that this very manager made, if empty."""
         self.remove()
         self._unmake()
 
@@ -332,39 +291,9 @@ class Manager:
         except OSError as error:
             if error.errno == errno.ENOENT and write.optional:
                 return
-            raise self.explain(fd, write, error) from None
+            from pyrunc.cgroups import explain
 
-    def explain(self, fd: int, write: "conversions.Write", error: OSError) -> Error:
-        """The error of a refused write: the file, the value, the property, and what is known of the
-        cause.
-        """
-        number = error.errno or 0
-        cause, hint = strerror(number), ""
-        offered = (files.try_read(fd, "cgroup.controllers") or b"").decode().split()
-        if number in (errno.ENOENT, errno.EACCES, errno.EPERM) and (
-            write.controller and write.controller not in offered
-        ):
-            cause = f'controller "{write.controller}" not available'
-        elif number == errno.ENOENT:
-            # Not the errno's words: engines take those for a missing command.
-            cause = "this kernel does not have the file"
-            if write.file.startswith("hugetlb."):
-                sizes = sorted(
-                    {
-                        name.split(".")[1]
-                        for name in posix.listdir(fd)
-                        if name.startswith("hugetlb.")
-                    }
-                )
-                hint = f"the machine's huge page sizes: {', '.join(sizes)}"
-            elif write.file == "io.weight":
-                hint = "weights need the bfq scheduler or CONFIG_BLK_CGROUP_IOCOST"
-        elif number == errno.EBUSY and write.file.startswith("memory."):
-            hint = "the group uses more memory than the limit"
-        elif number == errno.ENODEV and write.file.startswith("io."):
-            cause = "the machine has no such block device (partitions do not count)"
-        text = f'cgroup {self.path}: write "{write.value}" to {write.file} ({write.pointer[1:]}): {cause}'
-        return Error(text, pointer=write.pointer, syscall="write", errno=number, hint=hint)
+            raise explain.write_failed(self.path, fd, write, error) from None
 
     # -- processes -----------------------------------------------------------------------------
 
@@ -379,7 +308,7 @@ class Manager:
         except OSError as error:
             hint = ""
             if error.errno == errno.EBUSY:
-                hint = "the group enables controllers for groups below it and cannot hold processes itself"
+                hint = "a group that enables controllers for others below it cannot hold processes"
             raise from_os_error(
                 f"move process {pid} into cgroup {self.path}:", error, hint=hint
             ) from None

@@ -101,8 +101,8 @@ def freeze(dir_fd: int, frozen: bool, timeout: float = 10.0) -> bool:
 def kill(dir_fd: int) -> None:
     """Send SIGKILL to all processes in and below the cgroup, also to frozen ones.
 
-    cgroup.kill (5.14) does it atomically, forks included. Without it, or in a threaded group (EOPNOTSUPP):
-    freeze, so that nothing forks meanwhile, signal each, thaw.
+    cgroup.kill (5.14) does it atomically, forks included. Without it, or in a threaded group
+    (EOPNOTSUPP): freeze, so that nothing forks meanwhile, signal each, thaw.
     """
     try:
         files.write(dir_fd, "cgroup.kill", b"1")
