@@ -1,0 +1,235 @@
+"""The command line: global flags, the choice of the command, and how failures end.
+
+Exit status: the command's own; 1 on an error (`exec`: 255); 3 for a command that does not exist.
+
+Import cost: posix, and pyrunc's own modules for the one command that is called.
+"""
+
+import posix
+import sys
+
+from pyrunc.commands import SWITCH, Command, Flag, Options, UsageError, parse, write
+from pyrunc.errors import Error, ExecError, from_os_error
+from pyrunc.globals import Globals
+from pyrunc.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Protocol
+
+    class CommandModule(Protocol):
+        COMMAND: Command
+        main: Callable[[Globals, Options, Sequence[str]], int]
+
+
+COMMANDS = (
+    *("checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause"),
+    *("plan", "ps", "restore", "resume", "run", "spec", "start", "state", "update"),
+)
+
+GLOBAL_FLAGS = (
+    Flag("debug", "log what is being done", SWITCH),
+    Flag("log", "append the log to FILE in place of standard error", value="FILE"),
+    Flag("log-format", '"text" or "json"', value="FORMAT", default="text"),
+    Flag("root", "directory for the state of containers", value="DIR", default="/run/pyrunc"),
+    Flag("criu", "accepted and ignored: criu is looked up in $PATH", value="PATH"),
+    Flag("systemd-cgroup", "let systemd make cgroups; cgroupsPath is slice:prefix:name", SWITCH),
+    Flag(
+        "rootless",
+        'go on where cgroups are out of reach: "true", "false" or "auto"',
+        value="WHEN",
+        default="auto",
+    ),
+    Flag("version, v", "print the version", SWITCH),
+)
+
+INTERNAL = "internal error: "
+
+
+def main(argv: "Sequence[str] | None" = None) -> int:
+    """Run the command that argv (without the program's name; default: the process's) asks for.
+
+    Out: the exit status. Whatever goes wrong has been reported when this returns.
+    """
+    failed = 1
+    try:
+        _complete_stdio()
+        options, words = parse(GLOBAL_FLAGS, sys.argv[1:] if argv is None else argv, stop=True)
+        if options.on("version"):
+            return _version()
+        if not words or options.help:
+            return _help("")
+        name = words[0]
+        if name in ("help", "h"):
+            return _help(words[1] if len(words) > 1 else "")
+        globals_ = _globals(options)
+        if name not in COMMANDS:
+            return _unknown(name)
+        module = load(name)
+        if name == "exec":
+            failed = 255
+        return _call(module, globals_, words[1:])
+    except UsageError as error:
+        # The command's own were handled by _call: this one is about the global flags.
+        _usage(error, None)
+        return 1
+    except ExecError as error:
+        _report_raw(error)
+        return 255
+    except Error as error:
+        _report(error)
+        return failed
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        _unexpected(error, from_os_error("operating system", error).message)
+        return failed
+    except Exception as error:
+        _unexpected(error, f"{type(error).__name__}: {error}")
+        return failed
+
+
+def load(name: str) -> "CommandModule":
+    """The module of a command."""
+    __import__("pyrunc.commands." + name)
+    return sys.modules["pyrunc.commands." + name]
+
+
+def _call(module: "CommandModule", globals_: Globals, words: "Sequence[str]") -> int:
+    command = module.COMMAND
+    try:
+        options, arguments = parse(command.flags, words, command.stop)
+        if options.help:
+            return _help(command.name)
+        command.check(arguments)
+    except UsageError as error:
+        _usage(error, command)
+        return 1
+    return module.main(globals_, options, arguments)
+
+
+def _complete_stdio() -> None:
+    """Open /dev/null for those of 0, 1 and 2 that are closed.
+
+    The next file that is opened would get the number, and the container would write to it.
+    """
+    for fd in (0, 1, 2):
+        try:
+            posix.fstat(fd)
+        except OSError:
+            # The lowest free number is this one, as all below are open by now.
+            posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
+
+
+def _globals(options: Options) -> Globals:
+    """Globals from the global flags; opens the log."""
+    log_format = options.text("log-format", "text")
+    rootless = options.text("rootless", "auto")
+    path = options.text("log")
+    if log_format not in ("text", "json"):
+        raise Error(f"invalid log-format: {log_format}")
+    if rootless in ("1", "t", "T", "TRUE", "True"):
+        rootless = "true"
+    elif rootless in ("0", "f", "F", "FALSE", "False"):
+        rootless = "false"
+    elif rootless not in ("auto", "true", "false"):
+        raise Error(f'invalid value "{rootless}" for --rootless: want true, false or auto')
+    try:
+        log.setup(path or None, log_format, options.on("debug"))
+    except OSError as error:
+        raise from_os_error("open log file", error) from None
+    return Globals(
+        root=options.text("root"),
+        log=path,
+        log_format=log_format,
+        debug=options.on("debug"),
+        systemd_cgroup=options.on("systemd-cgroup"),
+        rootless=rootless,
+    )
+
+
+def _version() -> int:
+    """Print versions, each on a line; docker reads the first and the one of `commit:`."""
+    from pyrunc import SPEC_VERSION, __version__
+
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    write(
+        f"pyrunc version {__version__}\ncommit: {__version__}\nspec: {SPEC_VERSION}\n"
+        f"python: {python}\n"
+    )
+    return 0
+
+
+def _help(name: str) -> int:
+    from pyrunc.commands import help
+
+    if not name:
+        write(help.overview(GLOBAL_FLAGS, [load(command).COMMAND for command in COMMANDS]))
+    elif name in COMMANDS:
+        write(help.command(load(name).COMMAND))
+    else:
+        return _unknown(name)
+    return 0
+
+
+def _unknown(name: str) -> int:
+    log.error(f"No help topic for '{name}'")
+    return 3
+
+
+def _usage(error: UsageError, command: "Command | None") -> None:
+    """What is wrong and how it is done right on standard output, the error in the log."""
+    from pyrunc.commands import help
+
+    try:
+        write(error.banner + "\n\n")
+        if command is None:
+            write(help.overview(GLOBAL_FLAGS, [load(name).COMMAND for name in COMMANDS]))
+        else:
+            write(help.command(command))
+    except OSError:
+        pass
+    log.error(error.message)
+
+
+def _report(error: Error) -> None:
+    """The error in the log, in JSON with its parts as fields; the hint on standard error."""
+    extra: dict[str, object] = {}
+    if error.pointer:
+        extra["pointer"] = error.pointer
+    if error.syscall:
+        extra["syscall"] = error.syscall
+    if error.errno:
+        extra["errno"] = error.errno
+    if error.hint:
+        extra["hint"] = error.hint
+    log.error(error.message, extra)
+    if error.hint:
+        _stderr(f"hint: {error.hint}\n")
+
+
+def _report_raw(error: ExecError) -> None:
+    """The text alone on standard error, where the program itself would have written."""
+    if log.fd == 2:
+        _stderr(error.message + "\n")
+    else:
+        log.error(error.message)
+    if error.hint:
+        _stderr(f"hint: {error.hint}\n")
+
+
+def _unexpected(error: Exception, text: str) -> None:
+    """One line for what pyrunc did not foresee; where it happened goes to the log with --debug."""
+    if log.debug_on:
+        import traceback
+
+        log.debug("".join(traceback.format_exception(error)))
+    log.error(INTERNAL + text)
+
+
+def _stderr(text: str) -> None:
+    try:
+        posix.write(2, text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass

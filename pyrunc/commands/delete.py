@@ -1,0 +1,34 @@
+"""`pyrunc delete`: remove what a container holds.
+
+Import cost: that of container.delete.
+"""
+
+from pyrunc.commands import SWITCH, Command, Flag, Options
+from pyrunc.container.delete import delete
+from pyrunc.globals import Globals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMAND = Command(
+    "delete",
+    "delete a container",
+    flags=(
+        Flag(
+            "force, f",
+            "kill the container if it runs; no error if there is no such container",
+            SWITCH,
+        ),
+    ),
+    text="""
+DESCRIPTION:
+   Removes the cgroup and the state of a container that has stopped, or was created and
+   never started, and runs its poststop hooks.
+""",
+)
+
+
+def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
+    delete(globals_, arguments[0], options.on("force"))
+    return 0

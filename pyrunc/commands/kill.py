@@ -1,0 +1,34 @@
+"""`pyrunc kill`: a signal to a container.
+
+Import cost: that of container.kill.
+"""
+
+from pyrunc.commands import SWITCH, Command, Flag, Options
+from pyrunc.container.kill import kill
+from pyrunc.globals import Globals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMAND = Command(
+    "kill",
+    "send a signal (by default TERM) to a container",
+    usage="<container-id> [signal]",
+    most=2,
+    flags=(
+        Flag("all, a", "to all processes of the container, and no error if none is left", SWITCH),
+    ),
+    text="""
+DESCRIPTION:
+   The signal is a number or a name, with or without SIG: 9, KILL, SIGKILL, RTMIN+3. It
+   goes to the container's first process. KILL reaches the others too: the kernel ends a
+   pid namespace with its first process, and where the container shares one, pyrunc kills
+   the processes of its cgroup.
+""",
+)
+
+
+def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
+    kill(globals_, arguments[0], arguments[1] if len(arguments) > 1 else "TERM", options.on("all"))
+    return 0

@@ -1,0 +1,95 @@
+"""`delete`: end what is left of a container and remove what was made for it.
+
+In this order: processes, cgroup, state directory, poststop hooks. Each step may find its work done,
+so that a delete that was killed can be done again.
+
+Import cost: posix, select, _signal, and the state's; cgroups only for a container that has one.
+"""
+
+import posix
+
+from pyrunc.container.processes import await_end, cgroup_manager, open_init, pids
+from pyrunc.container.signals import SIGKILL
+from pyrunc.container.state import State, Store
+from pyrunc.errors import Error, NotFound, from_os_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from signal import pidfd_send_signal
+
+    from pyrunc.globals import Globals
+else:
+    from _signal import pidfd_send_signal
+
+DIES_WITHIN = 10.0  # seconds from SIGKILL to the end of a process
+
+
+def delete(globals_: "Globals", id: str, force: bool) -> None:
+    """Delete the container `id`, which must be stopped or created; with `force` in any state.
+
+    With `force` an unknown id is no error. Errors: `container does not exist`; `cannot delete
+    container ID that is not stopped: running`; a poststop hook failed (the container is gone then).
+    """
+    store = Store(globals_.root)
+    try:
+        with store.lock(id):
+            state = store.load(id)
+            if not force:
+                _check(state)
+            destroy(store, state)
+    except NotFound:
+        if not force:
+            raise
+
+
+def destroy(store: Store, state: State) -> None:
+    """Kill the container's processes, remove its cgroup and its state, run its poststop hooks.
+
+    The caller holds the container's lock. Errors: as delete().
+    """
+    _kill(state)
+    manager = cgroup_manager(state)
+    if manager is not None:
+        manager.remove()
+    # Read before its file goes; hooks come last, so that a hook that fails or hangs leaves nothing.
+    hooks = state.config["hooks"]["poststop"] if state.poststop else []
+    store.remove(state.id)
+    if hooks:
+        from pyrunc.container.hooks import run_hooks
+
+        try:
+            run_hooks(hooks, "poststop", state.hook_state("stopped"), cwd=state.bundle)
+        except Error as error:
+            raise error.prefixed("unable to destroy container: ") from None
+
+
+def _check(state: State) -> None:
+    """Errors: the container is neither stopped nor only created."""
+    # Who holds the lock is this process; a container still in creation has lost its creator.
+    status = state.status() if state.status_hint != "creating" else "stopped"
+    if status not in ("stopped", "created"):
+        raise Error(f"cannot delete container {state.id} that is not stopped: {status}")
+
+
+def _kill(state: State) -> None:
+    """End the init process and wait for its end; then whoever is left of a shared pid namespace."""
+    pidfd = open_init(state)
+    if pidfd < 0:
+        return
+    members = [] if state.private_pid or state.cgroup else pids(state, None)
+    try:
+        pidfd_send_signal(pidfd, SIGKILL)
+        for pid in members:
+            if pid != state.pid:
+                posix.kill(pid, SIGKILL)
+        if not await_end(pidfd, DIES_WITHIN):
+            raise Error(
+                "container init still running",
+                hint=f"process {state.pid} is stuck in the kernel: see /proc/{state.pid}/stack",
+            )
+    except ProcessLookupError:
+        pass
+    except OSError as error:
+        raise from_os_error(f"unable to kill init {state.pid}", error) from None
+    finally:
+        posix.close(pidfd)
