@@ -4,9 +4,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from setuptools import Distribution, setup
+from setuptools import Command, Distribution, setup
 from setuptools.command.build_py import build_py
-from setuptools.command.build_scripts import build_scripts
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -28,11 +27,25 @@ class BuildPython(build_py):
         shutil.copytree(ROOT / "schemas", package / "schemas", dirs_exist_ok=True)
 
 
-class BuildScripts(build_scripts):
-    """Write the launcher as it is; the usual step would rewrite its first line."""
+class BuildScripts(Command):
+    """Write the launcher as it is; the usual step of this name would rewrite its first line."""
+
+    user_options = [("build-dir=", "d", "directory to build to")]
+
+    def initialize_options(self) -> None:
+        self.build_dir: str | None = None
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("build", ("build_scripts", "build_dir"))
+
+    def get_source_files(self) -> list[str]:
+        return list(self.distribution.scripts)
+
+    def get_outputs(self) -> list[str]:
+        return [f"{self.build_dir}/pyrunc"]
 
     def run(self) -> None:
-        build_parts.write_launcher(Path(self.build_dir) / "pyrunc")
+        build_parts.write_launcher(Path(str(self.build_dir)) / "pyrunc")
 
 
 class PlatformDistribution(Distribution):

@@ -41,8 +41,8 @@ while True:
     except OSError:
         break
     path = link if link[0] == "/" else path.rpartition("/")[0] + "/" + link
-sys.path.insert(0, path.rpartition("/")[0] + "/../lib/python%d.%d/site-packages"
-                % sys.version_info[:2])"""
+prefix = path.rpartition("/")[0].rpartition("/")[0]
+sys.path.insert(0, prefix + "/lib/python%d.%d/site-packages" % sys.version_info[:2])"""
 
 
 def base_interpreter() -> str:

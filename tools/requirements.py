@@ -14,7 +14,7 @@ def main() -> int:
     text = (Path(__file__).resolve().parent.parent / "pyproject.toml").read_text()
     data = tomllib.loads(text)
     project = data["project"]
-    wanted = [*data["build-system"]["requires"], "wheel", *project["dependencies"]]
+    wanted = [*data["build-system"]["requires"], *project["dependencies"]]
     for extra in sys.argv[1:]:
         wanted += project["optional-dependencies"][extra]
     print("\n".join(wanted))

@@ -1,0 +1,110 @@
+"""`make install` gives a pyrunc that needs neither the checkout nor an environment."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support import ROOT
+
+pytestmark = [pytest.mark.host, pytest.mark.slow]
+
+# Imported by an installed pyrunc's own interpreter, as cold code does it.
+IMPORTS = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+from pyrunc import thirdparty
+thirdparty.enable()
+import jeepney, jsonschema, prctl, pyroute2, pyseccomp
+for module in jeepney, jsonschema, prctl, pyroute2, pyseccomp:
+    print(module.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prefix that pyrunc has been installed to, twice, from a copy that is gone since."""
+    if not (ROOT / ".venv/made-for-run").exists():
+        pytest.skip("needs the environment that `make setup` makes")
+    directory = tmp_path_factory.mktemp("install")
+    source = directory / "source"
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", "rootfs", "__pycache__", "build", "pyrunc-init", "_validator.py", ".*_cache"
+    )
+    shutil.copytree(ROOT, source, ignore=ignored, symlinks=True)
+    (source / ".venv").symlink_to(ROOT / ".venv")
+    prefix = directory / "prefix"
+    for _ in range(2):
+        make(source, "install", prefix)
+    shutil.rmtree(source)
+    return prefix
+
+
+def make(source: Path, target: str, prefix: Path) -> None:
+    done = subprocess.run(
+        ["tools/install", target, "", str(prefix)],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_runs_with_an_empty_environment(prefix: Path) -> None:
+    for program in (prefix / "bin/pyrunc", prefix / "lib/pyrunc/bin/pyrunc"):
+        done = subprocess.run(
+            [program, "--version"], env={}, cwd="/", capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "spec: 1.3" in done.stdout
+
+
+def test_first_line_names_an_interpreter(prefix: Path) -> None:
+    first = (prefix / "bin/pyrunc").read_text().splitlines()[0]
+    interpreter, flags = first.removeprefix("#!").split()
+    assert flags == "-IS"
+    assert os.path.isabs(interpreter)
+    assert os.path.realpath(interpreter) == interpreter
+    assert not Path(interpreter).is_relative_to(prefix)
+
+
+def test_everything_is_in_place(prefix: Path) -> None:
+    site = next((prefix / "lib/pyrunc/lib").glob("python3.*/site-packages"))
+    package = site / "pyrunc"
+    assert os.access(package / "machine/pyrunc-init", os.X_OK)
+    assert (package / "config/_validator.py").exists()
+    assert {file.name for file in (package / "schemas").glob("*.json")} == {
+        file.name for file in (ROOT / "schemas").glob("*.json")
+    }
+    for module in package.rglob("*.py"):
+        compiled = list((module.parent / "__pycache__").glob(f"{module.stem}.cpython-3*.pyc"))
+        assert compiled, f"{module} is not compiled"
+    assert not list(site.glob("pytest*")), "the tests' packages stay behind"
+
+
+def test_dependencies_come_along(prefix: Path) -> None:
+    interpreter = (prefix / "bin/pyrunc").read_text().splitlines()[0].split()[0][2:]
+    site = next((prefix / "lib/pyrunc/lib").glob("python3.*/site-packages"))
+    done = subprocess.run(
+        [interpreter, "-IS", "-c", IMPORTS, str(site)],
+        env={},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith(str(site)) for line in done.stdout.split())
+
+
+def test_uninstall_removes_it(prefix: Path) -> None:
+    """Runs last: what is left is empty directories, and files of others."""
+    other = prefix / "bin/other"
+    other.touch()
+    make(ROOT, "uninstall", prefix)
+    left = [path for path in prefix.rglob("*") if not path.is_dir()]
+    assert left == [other]
