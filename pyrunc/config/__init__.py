@@ -1,0 +1,1 @@
+"""config.json: strict loading, schema validation, semantic checks, types."""
