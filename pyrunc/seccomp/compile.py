@@ -1,0 +1,261 @@
+"""Compile a seccomp profile into a BPF program with libseccomp (seccomp(2), config-linux.md).
+
+Cold: pyrunc.seccomp calls it where its cache has no answer. The binding, pyseccomp, imports ctypes
+and looks for the library with ldconfig, which takes tens of milliseconds.
+
+    library()        path and version of the libseccomp in use
+    program(...)     profile -> program, in the kernel's format
+"""
+
+import posix
+from errno import ENOSYS
+from io import FileIO
+
+from pyrunc import thirdparty
+from pyrunc.errors import Error, strerror
+from pyrunc.log import log
+from pyrunc.seccomp.enosys import prologue
+from pyrunc.seccomp.names import (
+    ACTIONS,
+    ALLOW,
+    ARCHITECTURES,
+    ERRNO,
+    LOG,
+    NOTIFY,
+    OPERATORS,
+    TRACE,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+    from typing import Any
+
+    Profile = Mapping[str, Any]
+
+INSTRUCTION = 8
+LIMIT = 4096
+"""Instructions that the kernel takes in one program (BPF_MAXINSNS)."""
+
+TREE_FROM = 32
+"""Rules above which a program searches for the call's number in a tree instead of one by one."""
+
+MAX_ERRNO = 4094
+"""The highest that libseccomp takes; the kernel's is one more."""
+
+NOTIFY_API = 6
+"""libseccomp's level (seccomp_api_get(3)) that says that library and kernel know NOTIFY."""
+
+
+def binding(pointer: str = "") -> "ModuleType":
+    """pyseccomp. Errors: the binding or libseccomp itself is not installed."""
+    thirdparty.enable()
+    try:
+        import pyseccomp
+    except (ImportError, RuntimeError, OSError) as error:
+        raise Error(
+            f"seccomp: cannot load libseccomp: {error}",
+            pointer=pointer,
+            hint="install libseccomp2 and the Python package pyseccomp",
+        ) from None
+    module: ModuleType = pyseccomp
+    return module
+
+
+def library() -> tuple[str, str]:
+    """(path, version) of the libseccomp that is loaded; the path is that of its soname.
+
+    The soname's link follows an upgrade, the file that it leads to does not.
+    """
+    import ctypes
+
+    class Version(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_uint) for name in ("major", "minor", "micro")]
+
+    loaded = binding()._libseccomp
+    loaded.seccomp_version.argtypes = ()
+    loaded.seccomp_version.restype = ctypes.POINTER(Version)
+    version = loaded.seccomp_version().contents
+    path = ""
+    with FileIO("/proc/self/maps") as maps:
+        for line in (maps.readall() or b"").splitlines():
+            mapped = line.split(maxsplit=5)[5:]
+            if mapped and b"/libseccomp.so" in mapped[0]:
+                path = mapped[0].decode(errors="surrogateescape")
+                break
+    soname = path.rpartition("/")[0] + "/libseccomp.so.2"
+    try:
+        posix.stat(soname)
+    except OSError:
+        soname = path
+    return soname, f"{version.major}.{version.minor}.{version.micro}"
+
+
+def program(profile: "Profile", pointer: str) -> bytes:
+    """The filter that the profile describes, as an array of struct sock_filter.
+
+    A call that the library does not know is left out; so is a rule with the default's action. Two
+    conditions on one argument make a rule each. System calls newer than all that the profile names
+    get ENOSYS where the default forbids (see pyrunc.seccomp.enosys).
+
+    pointer: where the profile lies in config.json. Errors: a word that is not the specification's,
+    an architecture that this libseccomp or this machine does not have, rules that contradict each
+    other, an errno for an action without one, NOTIFY as default or for `write`, no libseccomp, a
+    program that is too long.
+    """
+    seccomp = binding(pointer)
+    default = _action(
+        profile.get("defaultAction"), profile.get("defaultErrnoRet"), pointer, "default"
+    )
+    if default == NOTIFY:
+        raise Error(
+            "seccomp: SCMP_ACT_NOTIFY cannot be used as default action",
+            pointer=f"{pointer}/defaultAction",
+        )
+    try:
+        context = seccomp.SyscallFilter(default)
+    except OSError as error:
+        where = f"{pointer}/defaultAction"
+        raise _refused(f"cannot use {profile['defaultAction']}", error, where) from None
+    native = seccomp.system_arch()
+    architectures = [native]
+    for index, word in enumerate(profile.get("architectures") or ()):
+        where = f"{pointer}/architectures/{index}"
+        architecture = ARCHITECTURES.get(word)
+        if architecture is None:
+            raise _unknown("architecture", word, where)
+        if architecture not in architectures:
+            try:
+                context.add_arch(architecture)
+            except OSError as error:
+                raise _refused(f"cannot add architecture {word}", error, where) from None
+            architectures.append(architecture)
+    rules = 0
+    names: set[str] = set()
+    for index, entry in enumerate(profile.get("syscalls") or ()):
+        names.update(entry.get("names") or ())
+        rules += _add(seccomp, context, default, entry, f"{pointer}/syscalls/{index}")
+    if rules > TREE_FROM:
+        # libseccomp up to 2.5.4 makes nonsense of a tree without rules, so not in any case.
+        try:
+            context.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)
+        except OSError:
+            log.debug("seccomp: this libseccomp does not build trees")
+    code = _export(context, pointer)
+    if default not in (ALLOW, LOG, ERRNO | ENOSYS) and default & 0xFFFF_0000 != TRACE:
+        code = prologue(_newest(seccomp, architectures, names)) + code
+    if len(code) > LIMIT * INSTRUCTION:
+        raise Error(
+            f"seccomp: the filter has {len(code) // INSTRUCTION} instructions,"
+            f" more than the {LIMIT} that the kernel takes",
+            pointer=pointer,
+        )
+    return code
+
+
+def _add(
+    seccomp: "ModuleType", context: "Any", default: int, entry: "Mapping[str, Any]", pointer: str
+) -> int:
+    """Add what one entry of `syscalls` says; the number of rules added."""
+    names = entry.get("names") or ()
+    action = _action(entry.get("action"), entry.get("errnoRet"), pointer, "")
+    if action == NOTIFY:
+        if "write" in names:
+            # The container's init has to tell of the listener after the filter is on.
+            raise Error(
+                "seccomp: SCMP_ACT_NOTIFY cannot be used for the write syscall", pointer=pointer
+            )
+        if seccomp.get_api() < NOTIFY_API:
+            raise Error(
+                "seccomp: SCMP_ACT_NOTIFY needs libseccomp 2.5 and Linux 5.7", pointer=pointer
+            )
+    if action == default:
+        return 0
+    conditions = []
+    indexes = []
+    for number, argument in enumerate(entry.get("args") or ()):
+        where = f"{pointer}/args/{number}"
+        operator = OPERATORS.get(argument.get("op"))
+        if operator is None:
+            raise _unknown("operator", argument.get("op"), f"{where}/op")
+        index = argument.get("index", 0)
+        if not 0 <= index <= 5:
+            raise Error(f"seccomp: a system call has no argument {index}", pointer=f"{where}/index")
+        indexes.append(index)
+        conditions.append(
+            seccomp.Arg(index, operator, argument.get("value", 0), argument.get("valueTwo", 0))
+        )
+    # libseccomp takes one condition an argument; the field reads several as alternatives then.
+    alternatives = [conditions]
+    if len(set(indexes)) < len(indexes):
+        alternatives = [[condition] for condition in conditions]
+    rules = 0
+    for position, name in enumerate(names):
+        number = seccomp.resolve_syscall(seccomp.Arch.NATIVE, name)
+        if number == -1:
+            log.debug(f'unknown seccomp syscall "{name}" ignored')
+            continue
+        for each in alternatives:
+            try:
+                context.add_rule(action, number, *each)
+            except FileExistsError:
+                raise Error(
+                    f"seccomp: rule for {name} contradicts an earlier rule",
+                    pointer=f"{pointer}/names/{position}",
+                ) from None
+            except OSError as error:
+                where = f"{pointer}/names/{position}"
+                raise _refused(f"cannot add rule for {name}", error, where) from None
+            rules += 1
+    return rules
+
+
+def _action(word: object, errno: "int | None", pointer: str, which: str) -> int:
+    """The number of an action with its errno in the lower half; EPERM where none is given."""
+    keys = ("defaultAction", "defaultErrnoRet") if which else ("action", "errnoRet")
+    action = ACTIONS.get(word) if isinstance(word, str) else None
+    if action is None:
+        raise _unknown("action", word, f"{pointer}/{keys[0]}")
+    if action not in (ERRNO, TRACE):
+        if errno is not None:
+            raise Error(f"seccomp: {word} has no errno", pointer=f"{pointer}/{keys[1]}")
+        return action
+    if errno is None:
+        errno = 1
+    if not 0 <= errno <= (MAX_ERRNO if action == ERRNO else 0xFFFF):
+        raise Error(f"seccomp: {errno} is no errno", pointer=f"{pointer}/{keys[1]}")
+    return action | errno
+
+
+def _export(context: "Any", pointer: str) -> bytes:
+    """The program that libseccomp makes of its rules."""
+    with FileIO(posix.memfd_create("seccomp", posix.MFD_CLOEXEC), "r+") as file:
+        try:
+            context.export_bpf(file)
+        except OSError as error:
+            raise _refused("cannot compile the filter", error, pointer) from None
+        file.seek(0)
+        return file.readall() or b""
+
+
+def _newest(
+    seccomp: "ModuleType", architectures: "list[int]", names: "set[str]"
+) -> "dict[int, int]":
+    """For each architecture the highest number of the calls named; without those that have none."""
+    newest = {}
+    for architecture in architectures:
+        # Calls of other architectures have negative numbers.
+        highest = max((seccomp.resolve_syscall(architecture, name) for name in names), default=-1)
+        if highest > 0:
+            newest[architecture] = highest
+    return newest
+
+
+def _unknown(what: str, word: object, pointer: str) -> Error:
+    return Error(f'seccomp: unknown {what} "{word}"', pointer=pointer)
+
+
+def _refused(doing: str, error: OSError, pointer: str) -> Error:
+    number = error.errno or 0
+    return Error(f"seccomp: {doing}: {strerror(number)}", pointer=pointer, errno=number)
