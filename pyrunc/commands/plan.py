@@ -1,0 +1,31 @@
+"""`pyrunc plan`: what `create` would do."""
+
+from collections.abc import Sequence
+
+from pyrunc.commands import Command, Flag, Options
+from pyrunc.errors import Error
+from pyrunc.globals import Globals, absolute
+
+COMMAND = Command(
+    "plan",
+    "show the steps that create would take",
+    usage="<bundle>",
+    flags=(Flag("format", '"text" or "json"', value="FORMAT", default="text"),),
+    text="""
+DESCRIPTION:
+   Compiles the bundle's "config.json" and prints the program that "pyrunc create" would
+   have executed: a line for each system call, with its arguments, the element of the
+   configuration that it serves and the reason for it. Nothing is changed; root is not
+   needed.
+""",
+)
+
+
+def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
+    from pyrunc.container.plan import show
+
+    form = options.text("format", "text")
+    if form not in ("text", "json"):
+        raise Error("invalid format option")
+    show(globals_, absolute(arguments[0]), form)
+    return 0
