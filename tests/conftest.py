@@ -81,7 +81,7 @@ class NoSkips:
         if self.skipped and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         if self.skipped:
             terminalreporter.section("skipped in the guest, where nothing may be skipped")
             for nodeid in self.skipped:
