@@ -23,7 +23,9 @@ Import cost: posix, errno, select, time.
 """
 
 from pyrunc.cgroups import detect
-from pyrunc.cgroups.fs import Manager, locate
+from pyrunc.cgroups.fs import Manager
+from pyrunc.cgroups.make import locate, split
+from pyrunc.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,26 +41,41 @@ def manager(
     systemd: bool,
     rootless: bool,
     annotations: "dict[str, str] | None" = None,
+    owner: "int | None" = None,
 ) -> Manager:
     """The manager of a container that is to be created. Touches nothing yet.
 
     linux: the configuration's `linux` (may be empty). systemd: the systemd driver, whose
     cgroupsPath is `slice:prefix:name`. rootless: the caller may lack the right to make cgroups.
     annotations: the configuration's, for `org.systemd.property.*` and `run.oci.delegate-cgroup`.
+    owner: delegate.owner(config), which says whom the cgroup is delegated to.
     """
     host = detect.detect()
     path = linux.get("cgroupsPath") or ""
     resources = linux.get("resources")
+    annotations = annotations or {}
+    self: Manager
     if systemd:
         from pyrunc.cgroups.systemd import SystemdManager
 
-        return SystemdManager.planned(
+        self = SystemdManager.planned(
             path,
             id,
             rootless=rootless,
             resources=resources,
             host=host,
-            annotations=annotations or {},
+            annotations=annotations,
         )
-    where = locate(path, id, host.mount) if host.mount else ""
-    return Manager(where, rootless=rootless, explicit=bool(path), resources=resources, host=host)
+    else:
+        where = locate(path, id, host.mount) if host.mount else ""
+        self = Manager(
+            where, rootless=rootless, explicit=bool(path), resources=resources, host=host
+        )
+    self.owner = owner
+    self.sub = "/".join(split(annotations.get("run.oci.delegate-cgroup") or ""))
+    if "/" in self.sub:
+        raise ConfigError(
+            "annotation run.oci.delegate-cgroup must be a single name",
+            pointer="/annotations/run.oci.delegate-cgroup",
+        )
+    return self

@@ -6,8 +6,8 @@ Import cost: posix, errno (and tree.py's select and time).
 import errno
 import posix
 
-from pyrunc.cgroups import conversions, detect, files, tree
-from pyrunc.errors import ConfigError, Error, from_os_error, strerror
+from pyrunc.cgroups import conversions, detect, files, make, tree
+from pyrunc.errors import Error, from_os_error, strerror
 from pyrunc.log import log
 
 TYPE_CHECKING = False
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     Resources = dict[str, Any]
 
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-# Controllers that work inside a threaded subtree (Documentation/admin-guide/cgroup-v2.rst,
-# "Threads").
-THREADED = ("cpu", "cpuset", "pids", "perf_event")
 
 
 class Manager:
@@ -31,7 +28,9 @@ class Manager:
     driver = "cgroupfs"
     needs_pid = False
 
-    __slots__ = ("explicit", "fd", "host", "made", "path", "resources", "rootless")
+    __slots__ = (
+        "explicit", "fd", "host", "made", "owner", "path", "resources", "rootless", "sub", "sub_fd",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,7 +47,10 @@ class Manager:
         self.resources = resources
         self.host = host
         self.fd = -1
-        self.made: list[str] = []
+        self.made: list[str] = []  # directories that create() made, outermost first
+        self.sub = ""  # a group below that is given to the container, which lives in it
+        self.sub_fd = -1
+        self.owner: int | None = None  # the host's user id that gets the container's group
 
     # -- the state file ------------------------------------------------------------------------
 
@@ -60,6 +62,7 @@ class Manager:
             "mount": self.host.mount,
             "mode": self.host.mode,
             "rootless": self.rootless,
+            "sub": self.sub,
         }
 
     @staticmethod
@@ -70,9 +73,11 @@ class Manager:
             from pyrunc.cgroups.systemd import SystemdManager
 
             return SystemdManager.restored(state, host, resources)
-        return Manager(
+        self = Manager(
             state["path"], rootless=state["rootless"], explicit=True, resources=resources, host=host
         )
+        self.sub = state.get("sub", "")
+        return self
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -91,13 +96,10 @@ class Manager:
                 raise explain.unavailable(host, wanted[0])
             self.path = ""
             return None
-        for write in wanted:
-            if write.controller not in host.controllers:
-                from pyrunc.cgroups import explain
-
-                raise explain.unavailable(host, write)
+        self._check_host(wanted)
         try:
-            self.fd = self._make(wanted)
+            self.fd = make.make(host, self.path, wanted, self.made)
+            self._delegate()
         except OSError as error:
             self._unmake()
             if error.errno not in REFUSED:
@@ -112,107 +114,46 @@ class Manager:
         except BaseException:
             self._unmake()
             raise
-        return self.fd
+        return self.leaf()
+
+    def _check_host(self, wanted: "list[conversions.Write]") -> None:
+        for write in wanted:
+            if write.controller not in self.host.controllers:
+                from pyrunc.cgroups import explain
+
+                raise explain.unavailable(self.host, write)
+
+    def _delegate(self) -> None:
+        """Make the sub-group that was asked for, and give it, or the group, to its owner."""
+        if self.sub:
+            make.enable(self.fd, self.path, self.host.controllers)
+            try:
+                posix.mkdir(self.sub, 0o755, dir_fd=self.fd)
+                self.made.append(f"{self.path}/{self.sub}")
+            except FileExistsError:
+                pass
+        if self.owner is not None and self.owner != posix.geteuid():
+            from pyrunc.cgroups import delegate
+
+            try:
+                delegate.chown(self.leaf(), self.owner)
+            except PermissionError:
+                if not self.rootless:
+                    raise
+
+    def leaf(self) -> int:
+        """The descriptor of the group that holds the processes: the container's, or the delegated
+        one below it. Raises as dir() does.
+        """
+        if not self.sub:
+            return self.dir()
+        if self.sub_fd < 0:
+            self.sub_fd = files.open_dir(self.sub, self.dir())
+        return self.sub_fd
 
     def _wanted(self) -> "list[conversions.Write]":
         """The writes that need a controller: all but those of the kernel's own defaults."""
         return [w for w in conversions.writes(self.resources) if w.controller and not w.optional]
-
-    def _make(self, wanted: "list[conversions.Write]") -> int:
-        """Make every directory on the way, enabling the controllers for the next one."""
-        names = self.path[len(self.host.mount) :].strip("/").split("/")
-        fd = files.open_dir(self.host.mount)
-        here = self.host.mount
-        try:
-            for name in names:
-                self._enable(fd, here)
-                here = f"{here}/{name}"
-                try:
-                    posix.mkdir(name, 0o755, dir_fd=fd)
-                    self.made.append(here)
-                    fresh = True
-                except FileExistsError:
-                    fresh = False
-                child = files.open_dir(name, fd)
-                posix.close(fd)
-                fd = child
-                self._check_type(fd, here, wanted)
-            if not fresh:
-                self._check_unused(fd)
-            elif len(names) > 1 and tree.event(fd, "frozen"):
-                raise Error(
-                    f"container's cgroup unexpectedly frozen: {self.path} has a frozen parent"
-                )
-            offered = (files.try_read(fd, "cgroup.controllers") or b"").decode().split()
-            for write in wanted:
-                if write.controller not in offered:
-                    from pyrunc.cgroups import explain
-
-                    raise explain.not_enabled(self.host.mount, self.path, write)
-        except BaseException:
-            posix.close(fd)
-            raise
-        return fd
-
-    def _enable(self, fd: int, path: str) -> None:
-        """Enable all controllers that a group has for its children: limits and statistics need
-        them.
-
-        What cannot be enabled (no delegation, or "no internal processes") is told by _make() if a
-        limit needs it.
-        """
-        enabled = files.try_read(fd, "cgroup.subtree_control")
-        if enabled is None:
-            return
-        missing = set(self.host.controllers).difference(enabled.decode().split())
-        if not missing:
-            return
-        offered = (files.try_read(fd, "cgroup.controllers") or b"").decode().split()
-        words = ["+" + name for name in offered if name in missing]
-        try:
-            if words:
-                files.write(fd, "cgroup.subtree_control", " ".join(words).encode())
-        except OSError as error:
-            log.debug(f"enable {' '.join(words)} in {path}: {strerror(error.errno or 0)}")
-            for word in words:
-                try:
-                    files.write(fd, "cgroup.subtree_control", word.encode())
-                except OSError:
-                    pass
-
-    def _check_type(self, fd: int, path: str, wanted: "list[conversions.Write]") -> None:
-        """A group in or under a threaded subtree takes only thread-aware controllers."""
-        kind = (files.try_read(fd, "cgroup.type") or b"domain").strip()
-        if kind == b"domain":
-            return
-        for write in wanted:
-            if write.controller not in THREADED:
-                raise Error(
-                    f'cannot enter cgroup {path} with the domain controller "{write.controller}"'
-                    f" ({write.pointer[1:]}): its type is {kind.decode()}",
-                    pointer=write.pointer,
-                )
-        if kind == b"domain invalid":
-            try:
-                files.write(fd, "cgroup.type", b"threaded")
-            except OSError as error:
-                raise from_os_error(f"make cgroup {path} threaded:", error) from None
-
-    def _check_unused(self, fd: int) -> None:
-        """A cgroup that was there before must be empty and not frozen: what it holds would be
-        killed with the container, and a process in a frozen group never starts.
-        """
-        if tree.event(fd, "populated"):
-            count = len(tree.procs(fd))
-            raise Error(
-                f"container's cgroup is not empty: {count} process(es) found in {self.path}",
-                pointer="/linux/cgroupsPath",
-            )
-        frozen = (files.try_read(fd, "cgroup.freeze") or b"0").strip() == b"1"
-        if frozen or tree.event(fd, "frozen"):
-            raise Error(
-                f"container's cgroup unexpectedly frozen: {self.path}", pointer="/linux/cgroupsPath"
-            )
 
     def _unmake(self) -> None:
         """Take back the directories that a failed create() made."""
@@ -240,10 +181,11 @@ class Manager:
         return self.fd
 
     def close(self) -> None:
-        """Close the descriptor."""
-        if self.fd >= 0:
-            posix.close(self.fd)
-            self.fd = -1
+        """Close the descriptors."""
+        for fd in (self.fd, self.sub_fd):
+            if fd >= 0:
+                posix.close(fd)
+        self.fd = self.sub_fd = -1
 
     def exists(self) -> bool:
         """Whether the cgroup is there."""
@@ -295,6 +237,47 @@ class Manager:
 
             raise explain.write_failed(self.path, fd, write, error) from None
 
+    def update(self, changes: "Resources") -> "Resources":
+        """Change limits of a running container; returns the resources to save. See update.py."""
+        from pyrunc.cgroups.update import update
+
+        return update(self, changes)
+
+    def update_unit(self, resources: "Resources") -> None:
+        """Tell whoever else keeps the limits (the systemd driver)."""
+
+    def stats(self) -> "dict[str, object]":
+        """What the container uses, as `events --stats` prints it. See stats.py."""
+        from pyrunc.cgroups.stats import stats
+
+        return stats(self.dir())
+
+    def oom_kills(self) -> int:
+        """How often the OOM killer struck in the container so far; 0 without a cgroup."""
+        if not self.exists():
+            return 0
+        from pyrunc.cgroups.oom import kills
+
+        return kills(self.fd)
+
+    def open_sub(self, path: str) -> int:
+        """A descriptor of a group below the container's, for `exec --cgroup`. The caller closes it.
+        Raises Error.
+        """
+        names = [name for name in path.split("/") if name not in ("", ".")]
+        if ".." in names:
+            raise Error(f"bad sub cgroup path {path}")
+        fd = posix.dup(self.leaf())
+        for name in names:
+            above = fd
+            try:
+                fd = files.open_dir(name, above)
+            except OSError as error:
+                raise from_os_error(f"open sub cgroup {path} of {self.path}:", error) from None
+            finally:
+                posix.close(above)
+        return fd
+
     # -- processes -----------------------------------------------------------------------------
 
     def add(self, pid: int) -> None:
@@ -304,7 +287,7 @@ class Manager:
         if not self.path:
             return
         try:
-            files.write(self.dir(), "cgroup.procs", str(pid).encode())
+            files.write(self.leaf(), "cgroup.procs", str(pid).encode())
         except OSError as error:
             hint = ""
             if error.errno == errno.EBUSY:
@@ -387,29 +370,3 @@ class Manager:
             raise from_os_error(f"remove cgroup {self.path}:", error) from None
         finally:
             posix.close(parent)
-
-
-def split(path: str) -> "list[str]":
-    """The names in a cgroupsPath; ConfigError for `..`."""
-    names = [name for name in path.split("/") if name not in ("", ".")]
-    if ".." in names or "\0" in path:
-        raise ConfigError(
-            f'cgroupsPath "{path}" (linux/cgroupsPath) must not contain ".."',
-            pointer="/linux/cgroupsPath",
-        )
-    return names
-
-
-def locate(cgroups_path: "str | None", id: str, mount: str, own: "str | None" = None) -> str:
-    """The directory of a container's cgroup.
-
-    Absolute paths count from the mount of v2; relative ones, and ID where there is no path, from
-    the group above the caller's own: that one holds processes, so that no controllers could be
-    enabled for a group below.
-    """
-    names = split(cgroups_path or "") or [id]
-    if not (cgroups_path or "").startswith("/"):
-        if own is None:
-            own = detect.of_process()
-        names = [name for name in own.split("/") if name][:-1] + names
-    return mount + "/" + "/".join(names)

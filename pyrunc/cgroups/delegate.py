@@ -1,0 +1,61 @@
+"""Giving a cgroup to the container's user, so that systemd or podman inside can divide it.
+
+Import cost: posix.
+"""
+
+import posix
+
+from pyrunc.cgroups import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# What /sys/kernel/cgroup/delegate lists since 4.13, for where sysfs is not mounted.
+FILES = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
+
+
+def owner(config: "dict[str, Any]") -> "int | None":
+    """The host's user id that a container's cgroup is to belong to; None: nobody but root. Pure.
+
+    A container gets its cgroup where it can see no other one and can write to it: with a new cgroup
+    namespace, a new user namespace and a writable cgroup mount. The owner is the process's user.
+    """
+    linux = config.get("linux") or {}
+    new = {n.get("type") for n in linux.get("namespaces") or () if not n.get("path")}
+    if "cgroup" not in new or "user" not in new:
+        return None
+    for mount in config.get("mounts") or ():
+        if mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ()):
+            break
+    else:
+        return None
+    uid = ((config.get("process") or {}).get("user") or {}).get("uid") or 0
+    for mapping in linux.get("uidMappings") or ():
+        first = mapping["containerID"]
+        if first <= uid < first + mapping["size"]:
+            return int(mapping["hostID"] + uid - first)
+    return None
+
+
+def delegated_files() -> "tuple[str, ...]":
+    """The files that the kernel wants the owner of a delegated group to have; never its limits."""
+    try:
+        fd = files.open_dir("/sys/kernel/cgroup")
+    except OSError:
+        return FILES
+    try:
+        names = (files.try_read(fd, "delegate") or b"").decode().split()
+    finally:
+        posix.close(fd)
+    return tuple(name for name in names if "/" not in name) or FILES
+
+
+def chown(dir_fd: int, uid: int) -> None:
+    """Give the directory and its delegated files to `uid`. Raises OSError."""
+    posix.fchown(dir_fd, uid, -1)
+    for name in delegated_files():
+        try:
+            posix.chown(name, uid, -1, dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            pass  # files of controllers that are not enabled

@@ -1,0 +1,151 @@
+"""Making a container's cgroup: where it lies, and every directory and controller on the way to it.
+
+Import cost: posix.
+"""
+
+import posix
+
+from pyrunc.cgroups import detect, files, tree
+from pyrunc.errors import ConfigError, Error, from_os_error, strerror
+from pyrunc.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cgroups.conversions import Write
+
+# Controllers that work inside a threaded subtree (cgroup-v2.rst, "Threads").
+THREADED = ("cpu", "cpuset", "pids", "perf_event")
+
+
+def make(
+    host: "detect.Host", path: str, wanted: "list[Write]", made: "list[str]", *, new: bool = True
+) -> int:
+    """Make every directory on the way to `path`, each time enabling the controllers for the next;
+    returns a descriptor of the last.
+
+    wanted: the writes that need a controller. made: gets the directories that were not there.
+    new: the cgroup has to be empty and not frozen. Raises OSError, and Error with the reason.
+    """
+    names = path[len(host.mount) :].strip("/").split("/")
+    fd = files.open_dir(host.mount)
+    here = host.mount
+    fresh = False
+    try:
+        for name in names:
+            enable(fd, here, host.controllers)
+            here = f"{here}/{name}"
+            try:
+                posix.mkdir(name, 0o755, dir_fd=fd)
+                made.append(here)
+                fresh = True
+            except FileExistsError:
+                fresh = False
+            child = files.open_dir(name, fd)
+            posix.close(fd)
+            fd = child
+            _check_type(fd, here, wanted)
+        if new:
+            check_unused(fd, path, fresh)
+        offered = (files.try_read(fd, "cgroup.controllers") or b"").decode().split()
+        for write in wanted:
+            if write.controller not in offered:
+                from pyrunc.cgroups import explain
+
+                raise explain.not_enabled(host.mount, path, write)
+    except BaseException:
+        posix.close(fd)
+        raise
+    return fd
+
+
+def enable(fd: int, path: str, controllers: "tuple[str, ...]") -> None:
+    """Enable all controllers that a group has for its children: limits and statistics need
+    them.
+
+    What cannot be enabled (no delegation, or "no internal processes") is told by make() if a
+    limit needs it.
+    """
+    enabled = files.try_read(fd, "cgroup.subtree_control")
+    if enabled is None:
+        return
+    missing = set(controllers).difference(enabled.decode().split())
+    if not missing:
+        return
+    offered = (files.try_read(fd, "cgroup.controllers") or b"").decode().split()
+    words = ["+" + name for name in offered if name in missing]
+    try:
+        if words:
+            files.write(fd, "cgroup.subtree_control", " ".join(words).encode())
+    except OSError as error:
+        log.debug(f"enable {' '.join(words)} in {path}: {strerror(error.errno or 0)}")
+        for word in words:
+            try:
+                files.write(fd, "cgroup.subtree_control", word.encode())
+            except OSError:
+                pass
+
+
+def _check_type(fd: int, path: str, wanted: "list[Write]") -> None:
+    """A group in or under a threaded subtree takes only thread-aware controllers."""
+    kind = (files.try_read(fd, "cgroup.type") or b"domain").strip()
+    if kind == b"domain":
+        return
+    for write in wanted:
+        if write.controller not in THREADED:
+            raise Error(
+                f'cannot enter cgroup {path} with the domain controller "{write.controller}"'
+                f" ({write.pointer[1:]}): its type is {kind.decode()}",
+                pointer=write.pointer,
+            )
+    if kind == b"domain invalid":
+        try:
+            files.write(fd, "cgroup.type", b"threaded")
+        except OSError as error:
+            raise from_os_error(f"make cgroup {path} threaded:", error) from None
+
+
+def check_unused(fd: int, path: str, fresh: bool = False) -> None:
+    """A cgroup that was there before must be empty and not frozen: what it holds would be
+    killed with the container, and a process in a frozen group never starts.
+    """
+    events = files.table(files.try_read(fd, "cgroup.events"))
+    if events.get("populated"):
+        count = len(tree.procs(fd))
+        raise Error(
+            f"container's cgroup is not empty: {count} process(es) found in {path}",
+            pointer="/linux/cgroupsPath",
+        )
+    frozen = bool(events.get("frozen"))
+    if not frozen and not fresh:
+        frozen = (files.try_read(fd, "cgroup.freeze") or b"0").strip() == b"1"
+    if frozen:
+        where = f"{path} or one above it" if fresh else path
+        raise Error(
+            f"container's cgroup unexpectedly frozen: {where}", pointer="/linux/cgroupsPath"
+        )
+
+
+def split(path: str) -> "list[str]":
+    """The names in a cgroupsPath; ConfigError for `..`."""
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    if ".." in names or "\0" in path:
+        raise ConfigError(
+            f'cgroupsPath "{path}" (linux/cgroupsPath) must not contain ".."',
+            pointer="/linux/cgroupsPath",
+        )
+    return names
+
+
+def locate(cgroups_path: "str | None", id: str, mount: str, own: "str | None" = None) -> str:
+    """The directory of a container's cgroup.
+
+    Absolute paths count from the mount of v2; relative ones, and ID where there is no path, from
+    the group above the caller's own: that one holds processes, so that no controllers could be
+    enabled for a group below.
+    """
+    names = split(cgroups_path or "") or [id]
+    if not (cgroups_path or "").startswith("/"):
+        if own is None:
+            own = detect.of_process()
+        names = [name for name in own.split("/") if name][:-1] + names
+    return mount + "/" + "/".join(names)
