@@ -8,7 +8,7 @@ Import cost: _struct.
 from _struct import Struct
 
 from pyrunc.errors import Error
-from pyrunc.machine.ops import PSEUDO_NAMES, At, Label, Reg, Ref, Space, Step, Words
+from pyrunc.machine.ops import PSEUDO_NAMES, At, Label, Ref, Reg, Space, Step, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,6 +19,9 @@ PSEUDO_NAMES = {"move": MOVE, "store": STORE, "load": LOAD, "check": CHECK, "rep
 
 REGISTERS = 128
 
+# The first eight bytes of a reply that only carries descriptors: the magic, and no op's number.
+CARRIER = 0x4E525950 | 0xFFFFFFFF << 32
+
 
 class Reg:
     """One of pyrunc-init's registers; `name` is for whoever reads the plan."""
@@ -110,7 +113,7 @@ class Step:
         zero: "Label | None",
         why: str,
         at: str,
-        key: str,
+        key: object,
     ) -> None:
         self.name = name
         self.args = args
@@ -124,11 +127,18 @@ class Step:
         self.key = key
 
 
-class Registers:
-    """Hands out registers; one pool for all programs that one process and its children run."""
+CONVERSATION = 112
 
-    def __init__(self) -> None:
-        self._free = list(range(REGISTERS - 1, 0, -1))
+
+class Registers:
+    """Hands out registers from a range; one pool for all programs that are compiled together.
+
+    first, last: a conversation in the middle of a program uses the range from CONVERSATION on, since the pool of the
+    program knows what is free at its end, not in its middle.
+    """
+
+    def __init__(self, first: int = 1, last: int = 111) -> None:
+        self._free = list(range(last, first - 1, -1))
 
     def take(self, name: str) -> Reg:
         return Reg(self._free.pop(), name)
@@ -171,7 +181,7 @@ class Program:
         zero: "Label | None" = None,
         why: "str | None" = None,
         at: "str | None" = None,
-        key: str = "",
+        key: object = "",
     ) -> Step:
         """Append a step; see Step for the arguments."""
         step = Step(
@@ -219,12 +229,16 @@ class Program:
         errno: int,
         *,
         error: "Label | None" = None,
-        key: str = "",
+        key: object = "",
     ) -> None:
         """Fail with `errno` unless (memory & mask) == value."""
         self.call("check", place, width, mask, value, errno, error=error, key=key)
 
-    def sync(self, key: str, space: "Space | Ref | At | None" = None, size: int = 0) -> None:
+    def fail(self, errno: int, key: object = "") -> None:
+        """A step that always fails: what went wrong is that the program came here."""
+        self.call("check", Ref(SESSION), 8, 0, 1, errno, key=key)
+
+    def sync(self, key: object, space: "Space | Ref | At | None" = None, size: int = 0) -> None:
         """Tell Python that the program has come this far, with `size` bytes of memory, and wait for more.
 
         Without a place, an empty reply at the start of the arena's registers is sent.
@@ -232,3 +246,15 @@ class Program:
         if isinstance(space, Space) and not size:
             size = space.size
         self.call("reply", space if space is not None else Ref(SESSION), size, 1, key=key)
+
+    def send_fds(self, *regs: Reg) -> None:
+        """Send descriptors to Python, ahead of the next reply, in a message that looks like one (see session.py)."""
+        size = 16 + 4 * len(regs)
+        words = (size + 7) // 8
+        control = Words((size, 1 | 1 << 32, *(0,) * (words - 2)), "cmsghdr")  # SOL_SOCKET, SCM_RIGHTS
+        for number, reg in enumerate(regs):
+            self.store(At(control, 16 + 4 * number), reg)
+        payload = Words((CARRIER, 0, 0), "reply")
+        vector = Words((payload, 24), "iovec")
+        message = Words((0, 0, vector, 1, control, words * 8, 0), "msghdr")
+        self.call("sendmsg", SESSION, message, 0x4000)  # MSG_NOSIGNAL

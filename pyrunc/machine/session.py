@@ -25,6 +25,7 @@ TRACE_ENTRY = Struct("<2Q")
 
 MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_EXEC = 1, 2, 0x10
 F_ADD_SEALS, ALL_SEALS = 1033, 0xF  # seal, shrink, grow, write
+_CARRIER = 0xFFFFFFFF
 _EINVAL, _EPIPE, _ECONNRESET = 22, 32, 104
 
 # Every signal but the two that the C library keeps for itself.
@@ -90,6 +91,8 @@ class Session:
     def receive(self, steps: "list[Step]") -> Reply:
         """The next reply to the program whose steps these are. Raises Lost where the process is gone."""
         magic, index, errno, length, times, _ = REPLY.unpack(self._exactly(REPLY.size))
+        while index == _CARRIER:
+            magic, index, errno, length, times, _ = REPLY.unpack(self._exactly(REPLY.size))
         if magic != MAGIC or index > len(steps):
             raise Error(f"{self.name} answered nonsense")
         data = self._exactly(length)

@@ -1,0 +1,56 @@
+"""Conducting a program: send it piece by piece, and decide where it asks or fails.
+
+A list of steps is cut at its syncs. At each, and at each failure, Python may put steps before what is left; registers keep
+their values from one piece to the next.
+"""
+
+from pyrunc.machine.ops import Label, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pyrunc.machine.session import Reply, Session
+
+    Items = "list[Step | Label]"
+
+
+def first_piece(items: "list[Step | Label]") -> "tuple[list[Step | Label], list[Step | Label]]":
+    """The items up to and with the first sync, and the rest."""
+    for number, item in enumerate(items):
+        if type(item) is Step and item.name == "reply" and item.args[2]:
+            return items[: number + 1], items[number + 1 :]
+    return items, []
+
+
+def conduct(
+    session: "Session",
+    items: "Iterable[Step | Label]",
+    at_sync: "Callable[[object, Reply], Iterable[Step | Label] | None]",
+    at_failure: "Callable[[Step, int], tuple[bool, Iterable[Step | Label]]]",
+    *,
+    sent: "list[Step] | None" = None,
+) -> None:
+    """Run the steps to their end.
+
+    at_sync(key, reply): steps to do first, or None. at_failure(step, errno): whether to try the step again, and steps to do
+    before that; or raises. sent: what `session.send` returned, where the first piece has been sent already.
+    """
+    left = list(items)
+    while left:
+        piece, left = first_piece(left)
+        steps = session.send(piece) if sent is None else sent
+        sent = None
+        reply = session.receive(steps)
+        if reply.errno:
+            step = reply.step
+            assert step is not None
+            again, more = at_failure(step, reply.errno)
+            place = piece.index(step)
+            left = [*more, *piece[place if again else place + 1 :], *left]
+        else:
+            last = piece[-1]
+            if type(last) is Step and last.name == "reply" and last.args[2]:
+                more_steps = at_sync(last.key, reply)
+                if more_steps is not None:
+                    left = [*more_steps, *left]

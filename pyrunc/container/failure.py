@@ -1,0 +1,42 @@
+"""What is said of a failed step: why it was there, what it served, the system call and the kernel's answer."""
+
+from pyrunc.errors import Error, ExecError, strerror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.machine.ops import Step
+
+SETUP = "unable to start container process: "
+INIT = SETUP + "error during container init: "
+
+# Steps that fail by a check of ours rather than by a system call: what the check found.
+_FOUND = {
+    "not proc": "cannot be mounted because it is not of type proc",
+    "not null": "/dev/null in the container is not the null device",
+    "not devpts": "/dev/pts in the container is not a devpts file system",
+    "dangling": "it is a symbolic link that leads nowhere",
+    "outside": "current working directory is outside of container mount namespace root"
+    " -- possible container breakout detected",
+}
+
+
+def step_error(step: "Step", errno: int, prefix: str = "") -> Error:
+    """The Error for a step that failed with errno."""
+    from pyrunc.machine.describe import short
+
+    return told(step.why, step.at, step.name, short(step), errno, step.key, prefix)
+
+
+def told(
+    why: str, at: str, name: str, short: str, errno: int, key: object, prefix: str = ""
+) -> Error:
+    """The same from a step's parts, as they are kept for `start`."""
+    where = f"{why} ({at[1:]})" if at else why
+    if key == "exec":
+        return ExecError(f"{why}: {strerror(errno)}", pointer=at, syscall=name, errno=errno)
+    found = _FOUND.get(key) if isinstance(key, str) else None
+    if found:
+        return Error(f"{prefix}{where}: {found}", pointer=at, errno=errno)
+    if errno == 40 and "proc" in why and "mount" in why and name == "openat2":
+        return Error(f"{prefix}{where}: must be mounted on ordinary directory", pointer=at, errno=errno)
+    return Error(f"{prefix}{where}: {short}: {strerror(errno)}", pointer=at, syscall=name, errno=errno)

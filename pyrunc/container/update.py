@@ -1,0 +1,275 @@
+"""`update`: new limits for a container that runs.
+
+Not on the hot path.
+"""
+
+import posix
+from collections.abc import Mapping
+from typing import Any
+
+from pyrunc.config import strict
+from pyrunc.container.state import State, Store
+from pyrunc.errors import ConfigError, Error, from_os_error
+from pyrunc.globals import Globals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cgroups import Manager
+
+Resources = dict[str, Any]
+
+# The members of linux.resources. Go reads names in any case, so what engines send may be spelled so.
+MEMBERS: dict[str, dict[str, type]] = {
+    "memory": {
+        **dict.fromkeys(("limit", "reservation", "swap", "kernel", "kernelTCP", "swappiness"), int),
+        **dict.fromkeys(("disableOOMKiller", "useHierarchy", "checkBeforeUpdate"), bool),
+    },
+    "cpu": {
+        **dict.fromkeys(("shares", "quota", "burst", "period", "idle"), int),
+        **dict.fromkeys(("realtimeRuntime", "realtimePeriod"), int),
+        **dict.fromkeys(("cpus", "mems"), str),
+    },
+    "pids": {"limit": int},
+    "blockIO": {
+        **dict.fromkeys(("weight", "leafWeight"), int),
+        **dict.fromkeys(("weightDevice", "throttleReadBpsDevice", "throttleWriteBpsDevice"), list),
+        **dict.fromkeys(("throttleReadIOPSDevice", "throttleWriteIOPSDevice"), list),
+    },
+}
+WHOLE: dict[str, type] = {"devices": list, "hugepageLimits": list, "unified": dict, "rdma": dict}
+
+# Zero is a value for these; elsewhere engines send it for "leave it as it is".
+ZERO_COUNTS = (("pids", "limit"), ("cpu", "idle"), ("cpu", "burst"))
+
+# Flag -> member, and how its text is read.
+FLAGS = {
+    "blkio-weight": ("blockIO", "weight"),
+    "cpu-period": ("cpu", "period"),
+    "cpu-quota": ("cpu", "quota"),
+    "cpu-burst": ("cpu", "burst"),
+    "cpu-share": ("cpu", "shares"),
+    "cpu-rt-period": ("cpu", "realtimePeriod"),
+    "cpu-rt-runtime": ("cpu", "realtimeRuntime"),
+    "cpuset-cpus": ("cpu", "cpus"),
+    "cpuset-mems": ("cpu", "mems"),
+    "cpu-idle": ("cpu", "idle"),
+    "memory": ("memory", "limit"),
+    "memory-reservation": ("memory", "reservation"),
+    "memory-swap": ("memory", "swap"),
+    "pids-limit": ("pids", "limit"),
+}
+SIZES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+MAY_BE_NEGATIVE = ("cpu-quota", "cpu-rt-runtime", "memory", "memory-reservation", "memory-swap")
+
+
+def update(globals_: Globals, id: str, changes: Resources) -> None:
+    """Change limits of the container `id` and remember them.
+
+    changes: what is to be different, as from_file() and from_flags() return it. A limit that the
+    kernel refuses leaves all as they were. Errors: `container not running`; it has no cgroup.
+    """
+    store = Store(globals_.root)
+    with store.lock(id):
+        state = store.load(id)
+        if state.status() not in ("running", "created", "paused"):
+            raise Error("container not running")
+        linux = state.config.setdefault("linux", {})
+        before: Resources = linux.get("resources") or {}
+        after = merge(before, changes)
+        _apply(state, before, after, changes)
+        linux["resources"] = after
+        store.save(state)
+
+
+def from_file(path: str) -> Resources:
+    """The changes in a file with a resources object; "-" is standard input."""
+    what = "resources"
+    try:
+        if path == "-":
+            data = strict.read_descriptor(0, what)
+        else:
+            data = strict.read_file(path, what)
+    except OSError as error:
+        raise from_os_error("read resources", error) from None
+    return changes_in(strict.loads(data, what, drop_null=True))
+
+
+def from_flags(given: Mapping[str, object]) -> Resources:
+    """The changes that flags ask for. given: the options of the command line by their names."""
+    changes: Resources = {}
+    for flag in ("l3-cache-schema", "mem-bw-schema"):
+        if given.get(flag):
+            raise Error(f"--{flag}: this build of pyrunc does not manage Intel RDT")
+    for flag, (section, member) in FLAGS.items():
+        value = given.get(flag)
+        if value is None or value == "":
+            continue
+        if isinstance(value, str) and MEMBERS[section][member] is int:
+            value = amount(value, flag)
+        changes.setdefault(section, {})[member] = value
+    return _checked(changes)
+
+
+def amount(text: str, flag: str) -> int:
+    """The number that the text of a flag means; those of memory may end in k, m, g, t or p, in
+    either case, with "i" and "b" behind as decoration: all are powers of 1024.
+    """
+    number, factor = text, 1
+    if flag.startswith("memory") and not text.startswith("-"):
+        number = text.rstrip("kKmMgGtTpPiIbB")
+        suffix = text[len(number) :].lower()
+        power = SIZES.get(suffix.removesuffix("b").removesuffix("i"))
+        if power is None:
+            raise Error(f'invalid value for {flag}: "{text}"')
+        factor = 1024**power
+    digits = number.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
+        raise Error(f'invalid value for {flag}: "{text}"')
+    value = int(number) * factor
+    if value < 0 and (flag not in MAY_BE_NEGATIVE or value < -1) or value >= 1 << 63:
+        raise Error(f'invalid value for {flag}: "{text}" is out of range')
+    return value
+
+
+def changes_in(document: object) -> Resources:
+    """The changes in a resources object: names as the specification spells them, unknown ones left
+    out, and what stands for "unset" too.
+    """
+    if not isinstance(document, dict):
+        raise ConfigError("resources: not an object")
+    changes: Resources = {}
+    sections = {name.lower(): name for name in (*MEMBERS, *WHOLE)}
+    for name, value in document.items():
+        section = sections.get(name.lower())
+        if section is None:
+            continue
+        if section in WHOLE:
+            changes[section] = _typed(value, WHOLE[section], section)
+            continue
+        members = {member.lower(): member for member in MEMBERS[section]}
+        for key, item in _typed(value, dict, section).items():
+            member = members.get(key.lower())
+            if member is None:
+                continue
+            _typed(item, MEMBERS[section][member], f"{section}/{member}")
+            if item or (section, member) in ZERO_COUNTS:
+                changes.setdefault(section, {})[member] = item
+    return _checked(changes)
+
+
+def _typed(value: Any, kind: type, where: str) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        names = {int: "a number", bool: "true or false", str: "a string", list: "an array"}
+        raise ConfigError(f"resources: {where} is not {names.get(kind, 'an object')}")
+    return value
+
+
+def _checked(changes: Resources) -> Resources:
+    """Refuse what the kernel would refuse only after other limits were written."""
+    idle = changes.get("cpu", {}).get("idle", 0)
+    if idle not in (0, 1):
+        raise ConfigError(f"cpu idle {idle}: want 0 or 1", pointer="/linux/resources/cpu/idle")
+    return changes
+
+
+def merge(before: Resources, changes: Resources) -> Resources:
+    """The resources after the changes. Objects are merged by member, and lists by what their entries
+    are about: a device's numbers or a page size; device rules come after the ones before them.
+    """
+    after = dict(before)
+    for name, value in changes.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            after[name] = merge(old, value)
+        elif isinstance(value, list) and isinstance(old, list):
+            after[name] = [*old, *value] if name == "devices" else _merge_lists(old, value)
+        else:
+            after[name] = value
+    return after
+
+
+def _merge_lists(old: list[Any], new: list[Any]) -> list[Any]:
+    def about(entry: dict[str, Any]) -> tuple[object, ...]:
+        return (entry.get("pageSize"), entry.get("major"), entry.get("minor"))
+
+    merged = {about(entry): entry for entry in old}
+    for entry in new:
+        merged[about(entry)] = {**merged.get(about(entry), {}), **entry}
+    return list(merged.values())
+
+
+def _apply(state: State, before: Resources, after: Resources, changes: Resources) -> None:
+    """Write the sections that change, whole: in cgroup v2 some values follow from several members."""
+    from pyrunc.cgroups import Manager
+
+    if not state.cgroup or not state.cgroup["path"]:
+        raise Error(
+            f"cannot update container {state.id}: it has no cgroup",
+            hint="cgroup v2 was out of reach when it was created",
+        )
+    manager = Manager.from_state(state.cgroup, after)
+    new = {name: after[name] for name in changes}
+    old = {name: before[name] for name in changes if name in before}
+    _check_usage(manager, after, changes)
+    try:
+        _write(manager, new)
+    except Error:
+        try:
+            _write(manager, old)
+        except Error:
+            pass  # the first error is the one to tell
+        raise
+
+
+def _write(manager: "Manager", resources: Resources) -> None:
+    from pyrunc.cgroups.systemd import SystemdManager
+
+    if isinstance(manager, SystemdManager):
+        manager.update_unit(resources)
+    manager.apply(resources)
+    if "devices" in resources:
+        _replace_devices(manager)
+
+
+def _check_usage(manager: "Manager", after: Resources, changes: Resources) -> None:
+    """With checkBeforeUpdate a limit below what is used now is refused, where the kernel would kill."""
+    memory = after.get("memory") or {}
+    if not memory.get("checkBeforeUpdate") or "memory" not in changes:
+        return
+    limit, total = memory.get("limit") or 0, memory.get("swap") or 0
+    used = _number(manager, "memory.current")
+    if 0 < limit < used:
+        raise Error(f"rejecting memory limit {limit}: {used} bytes are in use")
+    swapped = _number(manager, "memory.swap.current")
+    if 0 < total < used + swapped:
+        raise Error(f"rejecting memory+swap limit {total}: {used + swapped} bytes are in use")
+
+
+def _number(manager: "Manager", name: str) -> int:
+    from pyrunc.cgroups import files
+
+    return int(files.try_read(manager.dir(), name) or b"0")
+
+
+def _replace_devices(manager: "Manager") -> None:
+    """Have a host agent put a new device program in the place of the old."""
+    program = manager.device_program()
+    if program is None:
+        return
+    from pyrunc.cgroups import bpf
+    from pyrunc.machine.session import Session, pair, sealed_init, spawn
+
+    directory = manager.dir()
+    memfd = sealed_init()
+    ours, theirs = pair(directory + 1)
+    try:
+        pid = spawn(memfd, theirs, (directory,))
+    finally:
+        posix.close(memfd)
+        posix.close(theirs)
+    session = Session(ours, "host agent")
+    try:
+        bpf.replace(session, program, directory)
+    finally:
+        session.close()
+        posix.waitpid(pid, 0)

@@ -1,0 +1,76 @@
+"""The terminal (config.md, "Process": terminal, consoleSize): a pty of the container's own devpts."""
+
+from _struct import pack
+
+from pyrunc.machine.ops import Program, Reg, Space
+from pyrunc.plan.inroot import mount_point, open_in_root
+from pyrunc.plan.mounts import attach
+from pyrunc.plan.uapi import (
+    AT_EMPTY_PATH,
+    DEVPTS_SUPER_MAGIC,
+    EINVAL,
+    O_CLOEXEC,
+    O_NOCTTY,
+    O_RDWR,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
+    TIOCGPTPEER,
+    TIOCSCTTY,
+    TIOCSPTLCK,
+    TIOCSWINSZ,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.config.types import Process
+
+
+class Console:
+    """Key of the sync before which the pty's master has been sent."""
+
+    __slots__ = ()
+
+
+def open_console(
+    p: Program, process: "Process", root: Reg, slave: Reg, *, mount: bool, pointer: str
+) -> None:
+    """Open a new pty inside the root, send its master to Python and keep the slave; bind it to /dev/console.
+
+    The slave is taken from the master (TIOCGPTPEER), never opened by a name in the container (CVE-2025-52565).
+    """
+    p.about("error opening the console", f"{pointer}/terminal")
+    master = p.reg("ptmx")
+    open_in_root(p, root, "dev/pts/ptmx", master, O_RDWR | O_NOCTTY)
+    stat = Space(120, "statfs")
+    p.call("fstatfs", master, stat)
+    p.check(stat, 8, 0xFFFFFFFFFFFFFFFF, DEVPTS_SUPER_MAGIC, EINVAL, key="not devpts")
+    p.call("ioctl", master, TIOCSPTLCK, pack("<i", 0))
+    p.call("ioctl", master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC, dst=slave)
+    size = process.get("consoleSize") or {}
+    if size.get("height") or size.get("width"):
+        p.about("error setting the console's size", f"{pointer}/consoleSize")
+        value = pack("<4H", size.get("height") or 0, size.get("width") or 0, 0, 0)
+        p.call("ioctl", master, TIOCSWINSZ, value)
+    if mount:
+        p.about("error mounting the console", f"{pointer}/terminal")
+        place, tree = p.reg("target"), p.reg("console")
+        mount_point(p, root, "dev/console", place, directory=False)
+        flags = AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
+        p.call("open_tree", slave, b"", flags, dst=tree)
+        attach(p, tree, place)
+        p.close(tree)
+        p.close(place)
+    p.send_fds(master)
+    p.close(master)
+    p.sync(Console())
+
+
+def use_console(p: Program, slave: Reg, uid: int, pointer: str) -> None:
+    """Make the slave standard input, output and error, and the controlling terminal."""
+    p.about("error setting up the terminal", f"{pointer}/terminal")
+    for fd in range(3):
+        p.call("dup3", slave, fd, 0)
+    p.call("ioctl", 0, TIOCSCTTY, 0)
+    if uid:
+        p.call("fchown", 0, uid, 0xFFFFFFFF)
+    p.close(slave)

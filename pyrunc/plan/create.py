@@ -1,0 +1,308 @@
+"""The whole of `create`: from a configuration and the host's facts to the steps of the host agent and of the container's init.
+
+The child's steps stop at syncs where Python has to decide or to do something: "begin" (id maps, cgroup by pid),
+mounts.InheritMode and mounts.CopyUp, console.Console, "hooks", process.LookUp. What follows the last is made by
+`finish`, when the executable and HOME are known.
+"""
+
+from _struct import pack
+
+from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers
+from pyrunc.plan import capabilities, console, devices, masks, mounts, namespaces, process, rootfs
+from pyrunc.plan import sysctl as sysctls
+from pyrunc.plan.uapi import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWNET,
+    CLONE_NEWUSER,
+    EPERM,
+    O_CLOEXEC,
+    PR_SET_DUMPABLE,
+    PR_SET_PDEATHSIG,
+    SIGKILL,
+    SIOCSIFFLAGS,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyrunc.config.types import Config
+
+
+class Facts:
+    """What a plan needs to know that the configuration does not say.
+
+    id, bundle (absolute), rootfs (absolute, without symbolic links). lowest: the first descriptor number that is not the
+    container's. agent, child, listener: descriptors that the agent inherits. cgroup: the cgroup's directory, None where the
+    child is added by pid or there is none (by_pid tells which). before_clone: appends what the agent shall do first (device program).
+    exposed: for --no-pivot. seccomp: the compiled filter and its flags. idmap_fds: by index of the mount.
+    """
+
+    __slots__ = (
+        "agent",
+        "before_clone",
+        "bundle",
+        "by_pid",
+        "cgroup",
+        "cgroup_mount",
+        "cgroup_path",
+        "child",
+        "exposed",
+        "id",
+        "idmap_fds",
+        "keyring",
+        "listener",
+        "lowest",
+        "pivot",
+        "privileged",
+        "rootfs",
+        "seccomp",
+    )
+
+    def __init__(self, id: str, bundle: str, rootfs: str) -> None:
+        self.id = id
+        self.bundle = bundle
+        self.rootfs = rootfs
+        self.lowest = 3
+        self.agent = Fd(11, "agent's session")
+        self.child = Fd(12, "init's session")
+        self.listener: Fd | None = Fd(13, "start.sock")
+        self.cgroup: Fd | None = Fd(14, "cgroup")
+        self.cgroup_mount = "/sys/fs/cgroup"
+        self.cgroup_path = ""
+        self.by_pid = False
+        self.before_clone: Callable[[Program], None] | None = None
+        self.exposed: list[str] = []
+        self.pivot = True
+        self.keyring = True
+        self.privileged = True
+        self.seccomp: tuple[bytes, int] | None = None
+        self.idmap_fds: dict[int, Fd] = {}
+
+
+class CreatePlan:
+    """agent: the host agent's steps, up to and with the clone. child: those of the container's init after it."""
+
+    __slots__ = ("agent", "child", "child_label", "registers", "root", "slave")
+
+    def __init__(self) -> None:
+        self.registers = Registers()
+        self.agent = Program(self.registers)
+        self.child = Program(self.registers)
+        self.child_label = Label("init")
+        self.root: Reg | None = None
+        self.slave: Reg | None = None
+
+
+def base_ids(config: "Config") -> "tuple[int, int]":
+    """Who the container's init is while it sets up: root in the container, or where no root is mapped the first id."""
+    linux = config.get("linux") or {}
+    ids = []
+    for name in ("uidMappings", "gidMappings"):
+        starts = [entry["containerID"] for entry in linux.get(name) or []]  # type: ignore[literal-required]
+        ids.append(0 if not starts or 0 in starts else min(starts))
+    return ids[0], ids[1]
+
+
+def compile_create(config: "Config", facts: Facts) -> CreatePlan:
+    """The plan of `create`. Pure: what it needs of the host is in `facts`. Raises ConfigError."""
+    plan = CreatePlan()
+    spaces = namespaces.Namespaces(config)
+    _agent(plan, config, facts, spaces)
+    _child(plan, config, facts, spaces)
+    return plan
+
+
+def _agent(
+    plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.Namespaces
+) -> None:
+    p = plan.agent
+    namespaces.begin(p, facts.lowest, dumpable=bool(spaces.new & CLONE_NEWUSER))
+    if facts.before_clone is not None:
+        facts.before_clone(p)
+    namespaces.time_offsets(p, config, spaces)
+    namespaces.join(p, spaces)
+    cgroup = None if facts.by_pid else facts.cgroup
+    namespaces.clone(p, spaces.new, plan.child_label, cgroup=cgroup)
+
+
+def _child(
+    plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.Namespaces
+) -> None:
+    p = plan.child
+    linux = config.get("linux") or {}
+    namespaces.begin_child(p, facts.child, facts.agent)
+    p.call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+    p.call("setsid")
+    new_user = bool(spaces.new & CLONE_NEWUSER)
+    if new_user or facts.by_pid:
+        p.sync("begin")
+    if spaces.has("user"):
+        _become_root(p, config)
+    if spaces.new & CLONE_NEWCGROUP:
+        p.about("error creating the cgroup namespace", spaces.pointers["cgroup"])
+        p.call("unshare", CLONE_NEWCGROUP)
+    if facts.keyring:
+        process.session_keyring(p, f"_ses.{facts.id}")
+    if spaces.new & CLONE_NEWNET:
+        _loopback(p, spaces.pointers["network"])
+    p.about("error preparing rootfs")
+    p.call("umask", 0)
+    root = plan.root = p.reg("root")
+    proc_spec = config.get("process") or {}
+    terminal = bool(proc_spec.get("terminal"))
+    if terminal:
+        plan.slave = p.reg("pty")
+    if spaces.has("mount"):
+        _root_file_system(plan, config, facts, spaces, root, terminal)
+    else:
+        path = facts.rootfs.encode(errors="surrogateescape")
+        p.call("openat", -100, path, 0o10000000 | O_CLOEXEC, 0, dst=root)
+        if plan.slave is not None:
+            console.open_console(
+                p, proc_spec, root, plan.slave, mount=False, pointer="/process"
+            )
+        _hooks(p, config)
+        rootfs.change_root(p, facts.rootfs)
+    _names(p, config)
+    if proc_spec:
+        _prepare_process(plan, config, root)
+
+
+def _become_root(p: Program, config: "Config") -> None:
+    """Take the ids that the user namespace maps: until then this process has none in it."""
+    uid, gid = base_ids(config)
+    p.about("error becoming root in the user namespace", "/linux/uidMappings")
+    p.call("setresgid", gid, gid, gid)
+    p.call("setgroups", 0, None, ok=(EPERM,))
+    # Capabilities stay: the uid that is left is not the namespace's root.
+    p.call("prctl", 8, 1, 0, 0, 0)
+    p.call("setresuid", uid, uid, uid)
+    if uid:
+        from pyrunc.plan.capabilities import LAST
+
+        all_caps = (1 << LAST + 1) - 1
+        low, high = all_caps & 0xFFFFFFFF, all_caps >> 32
+        p.call("capset", pack("<Ii", 0x20080522, 0), pack("<6I", low, low, 0, high, high, 0))
+    # A change of ids clears the signal of the parent's death.
+    p.call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+    p.call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _loopback(p: Program, pointer: str) -> None:
+    p.about("error bringing up the loopback interface", pointer)
+    sock = p.reg("socket")
+    p.call("socket", 2, 2 | O_CLOEXEC, 0, dst=sock)
+    request = pack("<16sH22x", b"lo", 1 | 0x40)  # IFF_UP | IFF_RUNNING
+    p.call("ioctl", sock, SIOCSIFFLAGS, request)
+    p.close(sock)
+
+
+def _hooks(p: Program, config: "Config") -> None:
+    hooks = config.get("hooks") or {}
+    if hooks.get("prestart") or hooks.get("createRuntime") or hooks.get("createContainer"):
+        p.about("error running hooks", "/hooks")
+        p.sync("hooks")
+
+
+def _root_file_system(
+    plan: CreatePlan,
+    config: "Config",
+    facts: Facts,
+    spaces: namespaces.Namespaces,
+    root: Reg,
+    terminal: bool,
+) -> None:
+    p = plan.child
+    linux = config.get("linux") or {}
+    rootfs.enter(p, config, facts.rootfs, root)
+    context = mounts.Context(root, facts.bundle)
+    context.userns = spaces.has("user") or not facts.privileged
+    context.cgroup_ns = bool(spaces.has("cgroup"))
+    context.cgroup_root = facts.cgroup_mount
+    context.cgroup_path = facts.cgroup_path
+    context.label = linux.get("mountLabel") or ""
+    context.idmap_fds = facts.idmap_fds
+    for index, mount in enumerate(config.get("mounts") or []):
+        mounts.compile_mount(p, index, mount, context)
+    if devices.needs_dev(config):
+        devices.make_devices(p, config, context)
+    if plan.slave is not None:
+        console.open_console(
+            p, config["process"], root, plan.slave, mount=True, pointer="/process"
+        )
+    _hooks(p, config)
+    if linux.get("sysctl"):
+        proc = p.reg("proc")
+        sysctls.private_proc(p, proc)
+        sysctls.write_sysctls(p, linux, proc)
+        p.close(proc)
+    masks.read_only_paths(p, linux, root)
+    masks.mask_paths(p, linux, root)
+    mounts.read_only_late(p, context)
+    if facts.pivot:
+        rootfs.pivot(p, root)
+    else:
+        rootfs.move_root(p, root, facts.rootfs, facts.exposed)
+    rootfs.final_propagation(p, config, root)
+    if (config.get("root") or {}).get("readonly"):
+        rootfs.read_only_root(p, root)
+
+
+def _names(p: Program, config: "Config") -> None:
+    for key, call in (("hostname", "sethostname"), ("domainname", "setdomainname")):
+        value = config.get(key)
+        if value:
+            name = str(value).encode()
+            p.about(f"unable to set {key}", f"/{key}")
+            p.call(call, name, len(name))
+
+
+def _prepare_process(plan: CreatePlan, config: "Config", root: Reg) -> None:
+    p = plan.child
+    spec = config["process"]
+    process.rlimits(p, spec, "/process", late=False)
+    uid = (spec.get("user") or {}).get("uid") or 0
+    if plan.slave is not None:
+        console.use_console(p, plan.slave, uid, "/process")
+    else:
+        process.own_stdio(p, uid)
+    process.change_directory(p, spec, root, "/process", make=True)
+    sets = capabilities.Sets(spec.get("capabilities"))
+    capabilities.drop_bounding(p, sets.bounding, capabilities.LAST)
+    process.look_up(p, spec, root, "/process")
+
+
+def finish(
+    plan: CreatePlan,
+    config: "Config",
+    facts: Facts,
+    path: str,
+    environ: "list[str]",
+    *,
+    deny_setgroups: bool,
+) -> "tuple[Program, Program]":
+    """What follows once the executable is known: the steps up to the sync "ready", and those from there to the execve.
+
+    With a listener the second part first waits for `start`.
+    """
+    ready = Program(plan.registers)
+    listener = process.only_what_is_needed(ready, facts.lowest, facts.listener)
+    ready.about("error waiting to be started")
+    ready.sync("ready")
+    last = Program(plan.registers)
+    if listener is not None:
+        process.park(last, listener)
+    process.execute(
+        last,
+        config["process"],
+        path,
+        environ,
+        "/process",
+        deny_setgroups=deny_setgroups,
+        seccomp=facts.seccomp,
+    )
+    return ready, last
+
+
+__all__ = ["CreatePlan", "Facts", "base_ids", "compile_create", "finish"]

@@ -1,0 +1,153 @@
+"""Devices and the fixed contents of /dev (config-linux.md, "Devices" and "Default Devices").
+
+All of it is done below the root's descriptor before pivot_root: an image whose /dev is a symbolic link must not reach
+the host's files (CVE-2026-41579, CVE-2026-47766).
+"""
+
+from pyrunc.machine.ops import At, Label, Program, Reg, Space
+from pyrunc.plan.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.mounts import Context, attach
+from pyrunc.plan.uapi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
+    EEXIST,
+    EINVAL,
+    ENOENT,
+    EPERM,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
+    RESOLVE_NO_SYMLINKS,
+    S_IFBLK,
+    S_IFCHR,
+    S_IFIFO,
+    S_IFMT,
+    STATX_MODE,
+    STATX_MODE_AT,
+    STATX_RDEV_MAJOR_AT,
+    STATX_RDEV_MINOR_AT,
+    STATX_SIZE_OF,
+    STATX_TYPE,
+    makedev,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.config.types import Config, Device
+
+DEFAULT_DEVICES: "tuple[tuple[str, int, int], ...]" = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/tty", 5, 0),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+)
+LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+)
+TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
+
+
+def needs_dev(config: "Config") -> bool:
+    """Whether /dev is ours to fill: not where the configuration binds one, which then is complete as it is."""
+    for mount in config.get("mounts") or []:
+        if clean(mount["destination"]) == "dev":
+            options = mount.get("options") or []
+            return not (mount.get("type") == "bind" or "bind" in options or "rbind" in options)
+    return True
+
+
+def device_list(config: "Config") -> "list[tuple[Device, str]]":
+    """The devices to make with their JSON pointers: the configured ones, and the default ones not among them."""
+    linux = config.get("linux") or {}
+    devices: list[tuple[Device, str]] = []
+    seen = set()
+    for index, device in enumerate(linux.get("devices") or []):
+        path = "/" + clean(device["path"])
+        seen.add(path)
+        if path not in ("/dev/ptmx", "/dev/console"):
+            devices.append((device, f"/linux/devices/{index}"))
+    default: list[tuple[Device, str]] = []
+    for path, major, minor in DEFAULT_DEVICES:
+        if path not in seen:
+            default.append(({"path": path, "type": "c", "major": major, "minor": minor}, ""))
+    return default + devices
+
+
+def make_devices(p: Program, config: "Config", context: Context) -> None:
+    """Nodes and links below /dev. In a user namespace, where mknod(2) is not allowed, the host's nodes are bound."""
+    p.about("error creating device nodes: open /dev")
+    dev = p.reg("dev")
+    mount_point(p, context.root, "dev", dev, resolve=RESOLVE_NO_SYMLINKS)
+    for device, pointer in device_list(config):
+        _device(p, device, pointer, dev, context)
+    for name, target in LINKS:
+        p.about(f"error creating /dev/{name}")
+        p.call("symlinkat", target.encode(), dev, name.encode(), ok=(EEXIST,))
+    p.about("error setting up ptmx")
+    p.call("unlinkat", dev, b"ptmx", 0, ok=(ENOENT, EPERM))
+    p.call("symlinkat", b"pts/ptmx", dev, b"ptmx", ok=(EEXIST,))
+    p.close(dev)
+
+
+def _device(p: Program, device: "Device", pointer: str, dev: Reg, context: Context) -> None:
+    path = clean(device["path"])
+    p.about(f'error creating device node "/{path}"', pointer)
+    kind = TYPES[device["type"]]
+    mode = device.get("fileMode")
+    mode = kind | (0o666 if mode is None else mode & 0o7777)
+    number = makedev(device.get("major") or 0, device.get("minor") or 0)
+    uid, gid = device.get("uid") or 0, device.get("gid") or 0
+    head, _, tail = path.rpartition("/")
+    name = tail.encode(errors="surrogateescape")
+    if head == "dev":
+        parent = dev
+    else:
+        parent = p.reg("parent")
+        mount_point(p, context.root, head, parent, directory=True)
+    done = Label(f"made {path}")
+    if kind == S_IFIFO:
+        p.call("mknodat", parent, name, mode, 0, ok=(EEXIST,))
+        _own(p, parent, name, mode, uid, gid)
+        p.jump(done)
+    elif not context.userns:
+        # Where the kernel forbids mknod (a device policy), or something is there already, the host's node is bound.
+        bind = Label(f"bind {path}")
+        p.call("mknodat", parent, name, mode, number, only=(EPERM, EEXIST), error=bind)
+        _own(p, parent, name, mode, uid, gid)
+        p.jump(done)
+        p.label(bind)
+    source, place = p.reg("device"), p.reg("target")
+    host = b"/" + path.encode(errors="surrogateescape")
+    p.call("open_tree", AT_FDCWD, host, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, dst=source)
+    mount_point(p, context.root, path, place, directory=False)
+    attach(p, source, place)
+    p.close(place)
+    p.close(source)
+    p.label(done)
+    if parent is not dev:
+        p.close(parent)
+
+
+def _own(p: Program, parent: Reg, name: bytes, mode: int, uid: int, gid: int) -> None:
+    """Mode (the umask is 0, but ACLs may have taken bits away) and owner of a fresh node."""
+    p.call("fchmodat", parent, name, mode & 0o7777)
+    if uid or gid:
+        p.call("fchownat", parent, name, uid, gid, AT_SYMLINK_NOFOLLOW)
+
+
+def verify_null(p: Program, root: Reg, dst: Reg, missing: Label) -> None:
+    """Open the container's /dev/null and make sure that it is one (CVE-2025-31133)."""
+    open_in_root(
+        p, root, "dev/null", dst, resolve=RESOLVE_NO_SYMLINKS, only=(ENOENT,), error=missing
+    )
+    stat = Space(STATX_SIZE_OF, "statx")
+    p.call("statx", dst, b"", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE, stat)
+    p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFCHR, EINVAL, key="not null")
+    p.check(At(stat, STATX_RDEV_MAJOR_AT), 4, 0xFFFFFFFF, 1, EINVAL, key="not null")
+    p.check(At(stat, STATX_RDEV_MINOR_AT), 4, 0xFFFFFFFF, 3, EINVAL, key="not null")
+

@@ -1,0 +1,429 @@
+"""The mounts array (config.md, "Mounts"): every mount by descriptors, with the new mount API.
+
+A mount is made detached, given its attributes, and moved onto a mount point that was opened inside the root. Nothing
+is mounted by path, so a symbolic link swapped in meanwhile leads nowhere.
+"""
+
+from pyrunc.errors import ConfigError
+from pyrunc.machine.ops import Fd, Label, Program, Reg, Space, Words
+from pyrunc.plan.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.mountoptions import Options
+from pyrunc.plan.uapi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_RECURSIVE,
+    EACCES,
+    EBUSY,
+    EINVAL,
+    ENODEV,
+    EPERM,
+    FSCONFIG_CMD_CREATE,
+    FSCONFIG_CMD_RECONFIGURE,
+    FSCONFIG_SET_FLAG,
+    FSCONFIG_SET_STRING,
+    FSMOUNT_CLOEXEC,
+    FSOPEN_CLOEXEC,
+    FSPICK_CLOEXEC,
+    FSPICK_EMPTY_PATH,
+    MOUNT_ATTR__ATIME,
+    MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    MOVE_MOUNT_T_EMPTY_PATH,
+    MS_REC,
+    O_DIRECTORY,
+    O_PATH,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
+    PROC_SUPER_MAGIC,
+    RESOLVE_NO_SYMLINKS,
+    STATX_MODE,
+    STATX_SIZE_OF,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.config.types import Mount
+
+# What a plain `bind,ro` takes away besides what it names, as mount(8) does it: a remount sets exactly the flags given.
+SETTABLE = (
+    MOUNT_ATTR_RDONLY
+    | MOUNT_ATTR_NOSUID
+    | MOUNT_ATTR_NODEV
+    | MOUNT_ATTR_NOEXEC
+    | MOUNT_ATTR_NOSYMFOLLOW
+)
+
+# Files below /proc that programs such as lxcfs may cover; anything else there could fool whoever reads /proc.
+PROC_FILES = (
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/meminfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/uptime",
+    "proc/loadavg",
+    "proc/slabinfo",
+    "proc/sys/kernel/ns_last_pid",
+    "proc/sys/crypto/fips_enabled",
+)
+
+
+class CopyUp:
+    """Key of the step at which the container layer copies a directory's content onto the tmpfs that will cover it.
+
+    The descriptors of the directory and of the tmpfs have been sent.
+    """
+
+    __slots__ = ()
+
+
+class InheritMode:
+    """Key of the step at which the container layer learns the mode that a tmpfs takes over from the directory below.
+
+    The reply is a struct statx whose first word says whether the directory was made for the mount (1) or found (0).
+    """
+
+    __slots__ = ("fs",)
+
+    def __init__(self, fs: Reg) -> None:
+        self.fs = fs
+
+
+class Context:
+    """What mounts need to know of the rest.
+
+    root: register of the root file system's descriptor. bundle: absolute path of the bundle. userns: whether the
+    container has a user namespace other than pyrunc's. cgroup_ns: whether a private cgroup namespace.
+    cgroup_path: the container's directory below the cgroup file system's mount, for mounts without a namespace.
+    late: steps to be done when all mounts are in place. label: SELinux mount label.
+    idmap_fds: user namespace descriptors by mount index.
+    """
+
+    __slots__ = (
+        "bundle",
+        "cgroup_ns",
+        "cgroup_path",
+        "cgroup_root",
+        "idmap_fds",
+        "label",
+        "late",
+        "root",
+        "userns",
+    )
+
+    def __init__(self, root: Reg, bundle: str) -> None:
+        self.root = root
+        self.bundle = bundle
+        self.userns = False
+        self.cgroup_ns = True
+        self.cgroup_path = ""
+        self.cgroup_root = "/sys/fs/cgroup"
+        self.idmap_fds: dict[int, Fd] = {}
+        self.label = ""
+        self.late: list[tuple[str, str, str, str]] = []
+
+
+def mount_attr(attr_set: int, attr_clr: int = 0, propagation: int = 0, userns: int = 0) -> Words:
+    """struct mount_attr of mount_setattr(2)."""
+    return Words((attr_set, attr_clr, propagation, userns), "mount_attr")
+
+
+def set_attributes(
+    p: Program,
+    fd: Reg,
+    attr: Words,
+    *,
+    recursive: bool = False,
+    only: "tuple[int, ...]" = (),
+    error: "Label | None" = None,
+) -> None:
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    p.call("mount_setattr", fd, b"", flags, attr, 32, only=only, error=error)
+
+
+def attach(p: Program, mount: Reg, target: Reg) -> None:
+    """Move a detached mount onto an open mount point."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    p.call("move_mount", mount, b"", target, b"", flags)
+
+
+def propagate(p: Program, mount: Reg, kinds: "list[int]") -> None:
+    """Set propagation, once the mount is in its place: what is moved onto a shared mount becomes shared."""
+    for flags in kinds:
+        attr = mount_attr(0, 0, flags & ~MS_REC)
+        set_attributes(p, mount, attr, recursive=bool(flags & MS_REC))
+
+
+def new_filesystem(
+    p: Program,
+    kind: str,
+    words: "list[str]",
+    mount: Reg,
+    *,
+    attributes: int = 0,
+    mode_of: "Space | None" = None,
+) -> None:
+    """fsopen(2), its parameters and fsmount(2), into a register.
+
+    mode_of: where a struct statx lies whose mode the root of the file system shall have.
+    """
+    fs = p.reg("fs")
+    p.call("fsopen", kind.encode(), FSOPEN_CLOEXEC, dst=fs)
+    configure(p, fs, words)
+    if mode_of is not None:
+        p.sync(InheritMode(fs), mode_of, 32)
+    p.call("fsconfig", fs, FSCONFIG_CMD_CREATE, None, None, 0)
+    p.call("fsmount", fs, FSMOUNT_CLOEXEC, attributes, dst=mount)
+    p.close(fs)
+
+
+def configure(p: Program, fs: Reg, words: "list[str]") -> None:
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals:
+            p.call("fsconfig", fs, FSCONFIG_SET_STRING, name.encode(), value.encode(), 0)
+        else:
+            p.call("fsconfig", fs, FSCONFIG_SET_FLAG, name.encode(), None, 0)
+
+
+def split_data(data: "list[str]") -> "list[str]":
+    """Options may hold several words with commas between them; quotes keep commas together (SELinux contexts)."""
+    words: list[str] = []
+    for item in data:
+        word, quoted = "", False
+        for char in item:
+            if char == '"':
+                quoted = not quoted
+            elif char == "," and not quoted:
+                words.append(word)
+                word = ""
+            else:
+                word += char
+        words.append(word)
+    return [word for word in words if word]
+
+
+def compile_mount(p: Program, index: int, mount: "Mount", context: Context) -> None:
+    """One entry of the mounts array. Raises ConfigError for destinations that no container may cover."""
+    pointer = f"/mounts/{index}"
+    destination = mount["destination"]
+    target = clean(destination)
+    options = Options(mount.get("options") or [])
+    kind = mount.get("type") or ""
+    if kind == "bind":
+        options.bind = True
+    source = mount.get("source") or kind or "none"
+    p.about(f'error mounting "{source}" to rootfs at "{destination}"', pointer)
+    if not target:
+        raise ConfigError(
+            f'cannot mount over the root file system: destination "{destination}" ({pointer[1:]}/destination)',
+            pointer=pointer + "/destination",
+        )
+    inside_proc = target.startswith("proc/")
+    if inside_proc and target not in PROC_FILES and kind != "proc":
+        raise ConfigError(
+            f'"{destination}" cannot be mounted because it is inside /proc ({pointer[1:]}/destination)',
+            pointer=pointer + "/destination",
+        )
+    if options.remount and not options.bind:
+        _remount(p, target, options, context)
+    elif options.bind:
+        _bind(p, index, target, mount, options, context)
+    elif kind == "cgroup" or kind == "cgroup2":
+        _cgroup(p, target, options, context)
+    else:
+        _filesystem(p, index, target, mount, kind, options, context)
+
+
+def _finish(p: Program, mount: Reg, target: Reg, options: Options) -> None:
+    """Attach, then what is said for the whole tree, then propagation."""
+    attach(p, mount, target)
+    if options.tree_set or options.tree_clear:
+        set_attributes(p, mount, mount_attr(options.tree_set, options.tree_clear), recursive=True)
+    propagate(p, mount, options.propagation)
+
+
+def bind_attributes(p: Program, fd: Reg, options: Options) -> None:
+    """The attributes of a bind mount.
+
+    None named: those of the source stay. Some named: as a remount by mount(8), exactly those. What a user namespace may
+    not take away (locked flags) stays, unless the configuration asks for just that.
+    """
+    if not options.flagged:
+        return
+    clear = SETTABLE | options.clear
+    if options.set & MOUNT_ATTR__ATIME:
+        clear |= MOUNT_ATTR__ATIME
+    locked, done = Label("locked flags"), Label("attributes set")
+    set_attributes(
+        p, fd, mount_attr(options.set, clear & ~(options.set & ~MOUNT_ATTR__ATIME)), only=(EPERM,), error=locked
+    )
+    p.jump(done)
+    p.label(locked)
+    set_attributes(p, fd, mount_attr(options.set, options.clear))
+    p.label(done)
+
+
+def _bind(
+    p: Program, index: int, target: str, mount: "Mount", options: Options, context: Context
+) -> None:
+    source_path = mount.get("source") or ""
+    if not source_path.startswith("/"):
+        source_path = f"{context.bundle}/{source_path}"
+    source, place = p.reg("source"), p.reg("target")
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if options.recursive else 0)
+    name = source_path.encode(errors="surrogateescape")
+    p.call("open_tree", AT_FDCWD, name, flags, dst=source, key=BindSource(index, source, flags))
+    if target == "proc":
+        # CVE-2019-16884: whoever covers /proc with something else decides what labels and sysctls are written to.
+        stat = Space(120, "statfs")
+        p.call("fstatfs", source, stat)
+        p.check(stat, 8, 0xFFFFFFFFFFFFFFFF, PROC_SUPER_MAGIC, EINVAL, key="not proc")
+    mount_point(p, context.root, target, place, directory=None, source=source)
+    bind_attributes(p, source, options)
+    if options.idmap:
+        _idmap(p, index, source, options, context)
+    _finish(p, source, place, options)
+    p.close(place)
+    p.close(source)
+
+
+class BindSource:
+    """Key of the step that opens the source of a bind mount."""
+
+    __slots__ = ("dst", "flags", "index")
+
+    def __init__(self, index: int, dst: Reg, flags: int) -> None:
+        self.index = index
+        self.dst = dst
+        self.flags = flags
+
+
+def _idmap(p: Program, index: int, mount: Reg, options: Options, context: Context) -> None:
+    """Map the ids of a mount by the user namespace that the host side made for it."""
+    userns = context.idmap_fds.get(index, Fd(-1, f"user namespace of mount {index}"))
+    attr = mount_attr(MOUNT_ATTR_IDMAP, 0, 0, userns)
+    set_attributes(p, mount, attr, recursive=options.idmap == "ridmap")
+
+
+def _filesystem(
+    p: Program,
+    index: int,
+    target: str,
+    mount: "Mount",
+    kind: str,
+    options: Options,
+    context: Context,
+) -> None:
+    fd, place = p.reg(kind or "mount"), p.reg("target")
+    source = mount.get("source") or kind
+    words = [f"source={source}", *options.superblock, *split_data(options.data)]
+    if context.label and kind not in ("proc", "sysfs", "mqueue"):
+        words.append(f"context={context.label}")
+    attributes = options.set
+    read_only_late = False
+    mode_of = None
+    created = p.reg("created")
+    if kind in ("proc", "sysfs"):
+        # CVE-2019-19921: a /proc or /sys that is a symbolic link leads labels and masks elsewhere.
+        mount_point(p, context.root, target, place, resolve=RESOLVE_NO_SYMLINKS)
+    else:
+        mount_point(p, context.root, target, place, created=created)
+    if kind == "tmpfs":
+        read_only_late = bool(attributes & MOUNT_ATTR_RDONLY)
+        attributes &= ~MOUNT_ATTR_RDONLY
+        if not any(word.startswith("mode=") for word in words):
+            mode_of = Space(STATX_SIZE_OF, "statx")
+            p.call("statx", place, b"", AT_EMPTY_PATH, STATX_MODE, mode_of)
+            p.store(mode_of, created)
+    elif attributes & MOUNT_ATTR_RDONLY:
+        words.append("ro")
+    if kind == "sysfs" and context.userns:
+        # A user namespace that does not own the network namespace may not mount sysfs: the host's is bound instead.
+        fallback, made = Label("bind the host's"), Label("made")
+        fs = p.reg("fs")
+        p.call("fsopen", b"sysfs", FSOPEN_CLOEXEC, dst=fs)
+        configure(p, fs, words)
+        p.call(
+            "fsconfig",
+            fs,
+            FSCONFIG_CMD_CREATE,
+            None,
+            None,
+            0,
+            only=(EPERM, EBUSY, EACCES),
+            error=fallback,
+        )
+        p.call("fsmount", fs, FSMOUNT_CLOEXEC, attributes, dst=fd, only=(EPERM,), error=fallback)
+        p.jump(made)
+        p.label(fallback)
+        tree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
+        p.call("open_tree", AT_FDCWD, b"/sys", tree, dst=fd)
+        set_attributes(p, fd, mount_attr(attributes))
+        p.label(made)
+        p.close(fs)
+    else:
+        new_filesystem(p, kind, words, fd, attributes=attributes, mode_of=mode_of)
+    if options.idmap:
+        _idmap(p, index, fd, options, context)
+    if options.tmpcopyup and kind == "tmpfs":
+        p.send_fds(place, fd)
+        p.sync(CopyUp())
+    _finish(p, fd, place, options)
+    p.close(place)
+    p.close(fd)
+    p.registers.give(created)
+    if read_only_late:
+        context.late.append((target, p._why, p._at, "tmpfs"))
+
+
+def read_only_late(p: Program, context: Context) -> None:
+    """Make the tmpfs mounts read-only that were to be so, now that everything below them is in place."""
+    for target, why, at, _ in context.late:
+        p.about(why, at)
+        fd, fs = p.reg("mount"), p.reg("fs")
+        open_in_root(p, context.root, target, fd, O_PATH | O_DIRECTORY)
+        set_attributes(p, fd, mount_attr(MOUNT_ATTR_RDONLY))
+        p.call("fspick", fd, b"", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH, dst=fs)
+        p.call("fsconfig", fs, FSCONFIG_SET_FLAG, b"ro", None, 0)
+        p.call("fsconfig", fs, FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+        p.close(fs)
+        p.close(fd)
+
+
+def _remount(p: Program, target: str, options: Options, context: Context) -> None:
+    fd = p.reg("mount")
+    open_in_root(p, context.root, target, fd)
+    set_attributes(p, fd, mount_attr(options.set, options.clear & ~(options.set & ~MOUNT_ATTR__ATIME)))
+    propagate(p, fd, options.propagation)
+    p.close(fd)
+
+
+def _cgroup(p: Program, target: str, options: Options, context: Context) -> None:
+    """The cgroup file system: the container's own part of it with a cgroup namespace, and without one too where the
+    kernel only lets the host's be bound (CVE-2023-25809: read-only stays read-only)."""
+    fd, place = p.reg("cgroup2"), p.reg("target")
+    mount_point(p, context.root, target, place)
+    fallback, made = Label("bind the host's"), Label("made")
+    fs = p.reg("fs")
+    p.call("fsopen", b"cgroup2", FSOPEN_CLOEXEC, dst=fs)
+    configure(p, fs, ["source=cgroup"])
+    errors = (EPERM, EBUSY, EACCES, ENODEV)
+    p.call("fsconfig", fs, FSCONFIG_CMD_CREATE, None, None, 0, only=errors, error=fallback)
+    p.call("fsmount", fs, FSMOUNT_CLOEXEC, options.set, dst=fd, only=(EPERM,), error=fallback)
+    p.jump(made)
+    p.label(fallback)
+    path = context.cgroup_root + (context.cgroup_path if context.cgroup_ns else "")
+    tree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
+    p.call("open_tree", AT_FDCWD, path.encode(), tree, dst=fd)
+    set_attributes(p, fd, mount_attr(options.set), recursive=True)
+    p.label(made)
+    p.close(fs)
+    _finish(p, fd, place, options)
+    p.close(place)
+    p.close(fd)

@@ -1,0 +1,174 @@
+"""Namespaces: joining, and clone3(2) of the container's init (config-linux.md, "Namespaces").
+
+This part of the program runs in the host agent, up to the clone; what follows the clone's label runs in its child.
+"""
+
+from pyrunc.machine.ops import SESSION, Fd, Label, Program, Ref, Words
+from pyrunc.plan.uapi import (
+    AT_FDCWD,
+    CLONE_INTO_CGROUP,
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    CLONE_PARENT,
+    CLOSE_RANGE_CLOEXEC,
+    EINVAL,
+    EPERM,
+    LAST_FD,
+    O_CLOEXEC,
+    O_RDONLY,
+    O_WRONLY,
+    PR_SET_DUMPABLE,
+    PR_SET_NAME,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.config.types import Config
+
+FLAGS = {
+    "user": CLONE_NEWUSER,
+    "pid": CLONE_NEWPID,
+    "network": CLONE_NEWNET,
+    "ipc": CLONE_NEWIPC,
+    "uts": CLONE_NEWUTS,
+    "cgroup": CLONE_NEWCGROUP,
+    "time": CLONE_NEWTIME,
+    # The last to be joined: the paths of the others are opened before.
+    "mount": CLONE_NEWNS,
+}
+
+
+class Namespaces:
+    """What the configuration wants of each type.
+
+    new: flags of those to be made. joined: (type, path, JSON pointer) in the order of joining.
+    """
+
+    __slots__ = ("joined", "new", "pointers")
+
+    def __init__(self, config: "Config") -> None:
+        self.new = 0
+        found: dict[str, tuple[str, str]] = {}
+        linux = config.get("linux") or {}
+        for index, entry in enumerate(linux.get("namespaces") or []):
+            found[entry["type"]] = (entry.get("path") or "", f"/linux/namespaces/{index}")
+        self.joined: list[tuple[str, str, str]] = []
+        self.pointers: dict[str, str] = {}
+        for kind, flag in FLAGS.items():
+            if kind not in found:
+                continue
+            path, pointer = found[kind]
+            self.pointers[kind] = pointer
+            if path:
+                self.joined.append((kind, path, pointer))
+            else:
+                self.new |= flag
+
+    def has(self, kind: str) -> bool:
+        """Whether the container has a namespace of this type of its own, new or joined."""
+        return bool(self.new & FLAGS[kind]) or any(kind == name for name, _, _ in self.joined)
+
+    def joins(self, kind: str) -> bool:
+        return any(kind == name for name, _, _ in self.joined)
+
+
+def begin(p: Program, lowest: int, *, dumpable: bool) -> None:
+    """What every host agent does first: mark all descriptors that are not the container's close-on-exec, and hide.
+
+    lowest: the first descriptor that the container must not get. dumpable: only where a less privileged pyrunc still has
+    to write the id maps below /proc/PID, which belongs to root for a process that is not dumpable.
+    """
+    p.about("error preparing the host agent")
+    p.call("close_range", lowest, LAST_FD, CLOSE_RANGE_CLOEXEC)
+    p.call("prctl", PR_SET_NAME, b"pyrunc-init", 0, 0, 0)
+    for signal in (32, 33):
+        # The C library ignores its own two signals in what posix_spawn starts, and ignored stays ignored.
+        p.call("rt_sigaction", signal, bytes(32), None, 8)
+    if not dumpable:
+        # CVE-2016-9962: whoever is in a namespace that is joined must not trace or look into us.
+        p.call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def join(p: Program, namespaces: Namespaces) -> None:
+    """Enter the namespaces given by path: all are opened first, then joined with the host's privileges, then the user
+    namespace, and then those which need the privileges one has in that."""
+    fds = []
+    for kind, path, pointer in namespaces.joined:
+        p.about(f'error joining the {kind} namespace "{path}"', pointer)
+        fd = p.reg(f"{kind} namespace")
+        name = path.encode(errors="surrogateescape")
+        p.call("openat", AT_FDCWD, name, O_RDONLY | O_CLOEXEC, 0, dst=fd)
+        fds.append((kind, path, pointer, fd, p.reg(f"{kind} joined")))
+    user = namespaces.joins("user")
+    for kind, path, pointer, fd, result in fds:
+        if kind != "user":
+            p.about(f'error joining the {kind} namespace "{path}"', pointer)
+            ok = (EPERM, EINVAL) if user else ()
+            p.call("setns", fd, FLAGS[kind], dst=result, ok=ok)
+    if user:
+        for kind, path, pointer, fd, _ in fds:
+            if kind == "user":
+                p.about(f'error joining the {kind} namespace "{path}"', pointer)
+                p.call("setns", fd, CLONE_NEWUSER)
+        for kind, path, pointer, fd, result in fds:
+            if kind != "user":
+                p.about(f'error joining the {kind} namespace "{path}"', pointer)
+                joined = Label(f"{kind} joined")
+                p.call("move", result, zero=joined)
+                p.call("setns", fd, FLAGS[kind])
+                p.label(joined)
+    for _, _, _, fd, result in fds:
+        p.close(fd)
+        p.registers.give(result)
+
+
+def time_offsets(p: Program, config: "Config", namespaces: Namespaces) -> None:
+    """A new time namespace and its offsets: they can be set only before the first process is in it, so it is made here,
+    by the agent, and entered by the clone."""
+    if not namespaces.new & CLONE_NEWTIME:
+        return
+    p.about("error creating the time namespace", namespaces.pointers["time"])
+    p.call("unshare", CLONE_NEWTIME)
+    lines = []
+    offsets = (config.get("linux") or {}).get("timeOffsets") or {}
+    for clock, offset in offsets.items():
+        lines.append(f"{clock} {offset.get('secs') or 0} {offset.get('nanosecs') or 0}\n")
+    if lines:
+        p.about("error writing time offsets", "/linux/timeOffsets")
+        fd = p.reg("timens_offsets")
+        p.call("openat", AT_FDCWD, b"/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC, 0, dst=fd)
+        text = "".join(lines).encode()
+        p.call("write", fd, text, len(text))
+        p.close(fd)
+
+
+def clone(
+    p: Program, flags: int, child: Label, *, cgroup: "Fd | None", pointer: str = "/linux/namespaces"
+) -> None:
+    """clone3(2): the child goes on at `child`, as a child of Python's (CLONE_PARENT): whoever called pyrunc inherits it.
+
+    flags: CLONE_NEW*; a cgroup namespace is left for later, since its root is where the process is when it unshares it.
+    cgroup: descriptor of the cgroup to be born in. The agent sends the pid and waits.
+    """
+    flags &= ~(CLONE_NEWCGROUP | CLONE_NEWTIME)
+    pid = p.reg("pid")
+    p.about("error creating the container's init", pointer)
+    if cgroup is not None:
+        flags |= CLONE_INTO_CGROUP
+    # With CLONE_PARENT the exit signal is the agent's own, SIGCHLD; clone3 refuses to be told one.
+    fields = (flags | CLONE_PARENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, cgroup or 0)
+    p.call("clone3", Words(fields, "clone_args"), 88, dst=pid, zero=child, key="clone")
+    p.sync("pid", Ref(pid), 8)
+
+
+def begin_child(p: Program, session: Fd, agent: Fd) -> None:
+    """The child's first steps: its own session."""
+    p.about("error starting the container's init")
+    p.call("move", session, dst=SESSION)
+    p.call("close", agent)

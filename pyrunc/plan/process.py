@@ -1,0 +1,389 @@
+"""The process (config.md, "Process"): limits, working directory, credentials, and the execve.
+
+The steps come in three parts: what is done while the container is created (`prepare`), the look for the executable
+(`look_up`), and what is done when it is started (`execute`).
+"""
+
+from _struct import pack
+
+from pyrunc.errors import Error, strerror
+from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Reg, Space, Words
+from pyrunc.plan import capabilities
+from pyrunc.plan.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.uapi import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    EACCES,
+    EINVAL,
+    ENOENT,
+    ENOSYS,
+    ENOTDIR,
+    EPERM,
+    EROFS,
+    KEYCTL_JOIN_SESSION_KEYRING,
+    KEYCTL_SETPERM,
+    LAST_FD,
+    O_CLOEXEC,
+    O_NOCTTY,
+    O_NONBLOCK,
+    O_RDONLY,
+    PR_SET_KEEPCAPS,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    S_IFDIR,
+    S_IFMT,
+    S_IFREG,
+    STATX_MODE,
+    STATX_MODE_AT,
+    STATX_RDEV_MAJOR_AT,
+    STATX_RDEV_MINOR_AT,
+    STATX_SIZE_OF,
+    STATX_TYPE,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.config.types import Process
+
+RLIMITS = (
+    "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO "
+    "RTTIME"
+).split()
+RLIMIT_NUMBERS = {f"RLIMIT_{name}": number for number, name in enumerate(RLIMITS)}
+_NOFILE = 7
+# Below this, a limit on descriptors would hit pyrunc-init itself while it waits; it is set at the very end then.
+_ENOUGH_FILES = 64
+
+DEFAULT_UMASK = 0o022
+PASSWD_SIZE = 1 << 19
+_NO_ID = 0xFFFFFFFF
+
+
+def rlimits(p: Program, process: "Process", pointer: str, *, late: bool) -> None:
+    """setrlimit(2). late: those that would hamper pyrunc-init, or those that would not."""
+    for index, limit in enumerate(process.get("rlimits") or []):
+        number = RLIMIT_NUMBERS[limit["type"]]
+        if (number == _NOFILE and limit["soft"] < _ENOUGH_FILES) != late:
+            continue
+        p.about(
+            f"error setting rlimits for ready process: error setting rlimit type {number}",
+            f"{pointer}/rlimits/{index}",
+        )
+        value = pack("<2Q", limit["soft"] & 0xFFFFFFFFFFFFFFFF, limit["hard"] & 0xFFFFFFFFFFFFFFFF)
+        p.call("prlimit64", 0, number, value, None)
+
+
+def session_keyring(p: Program, name: str) -> None:
+    """A session keyring of the container's own (keyctl(2)), which its user may search."""
+    p.about("unable to join session keyring")
+    keyring, done = p.reg("keyring"), Label("no keyrings")
+    p.call(
+        "keyctl",
+        KEYCTL_JOIN_SESSION_KEYRING,
+        name.encode(),
+        dst=keyring,
+        only=(ENOSYS,),
+        error=done,
+    )
+    # Possessor: all but setattr; user: view, read, search, link.
+    p.call("keyctl", KEYCTL_SETPERM, keyring, 0x1F1B0000, ok=(EACCES,))
+    p.label(done)
+    p.registers.give(keyring)
+
+
+def change_directory(p: Program, process: "Process", root: Reg, pointer: str, *, make: bool) -> None:
+    """Enter the working directory with root's rights; what only the user may enter is tried again later.
+
+    It is opened inside the root, so that /proc/self/fd/N is no way out (CVE-2024-21626). make: create what is missing.
+    """
+    cwd = process.get("cwd") or "/"
+    p.about(f'chdir to cwd ("{cwd}") set in config.json failed', f"{pointer}/cwd")
+    fd, later, done = p.reg("cwd"), Label("only the user may enter"), Label("in cwd")
+    if make and clean(cwd):
+        mount_point(p, root, clean(cwd), fd, directory=True)
+    else:
+        open_in_root(p, root, clean(cwd), fd, only=(EACCES, EPERM), error=later)
+    p.call("fchdir", fd, only=(EACCES, EPERM), error=later)
+    p.jump(done)
+    p.label(later)
+    p.call("chdir", b"/")
+    p.label(done)
+    p.close(fd)
+
+
+def change_directory_as_user(p: Program, process: "Process", pointer: str) -> None:
+    """Enter the working directory as the user where root could not, and make sure that it is inside (getcwd(2) gives
+    "(unreachable)..." for what is not)."""
+    cwd = process.get("cwd") or "/"
+    name = cwd.encode(errors="surrogateescape")
+    p.about(f'chdir to cwd ("{cwd}") set in config.json failed', f"{pointer}/cwd")
+    place = Space(4096, "cwd")
+    if clean(cwd):
+        inside = Label("in cwd")
+        p.call("getcwd", place, 4096)
+        # "/" alone, "/\0": root could not enter it.
+        p.check(place, 2, 0xFFFF, 0x2F, EINVAL, error=inside)
+        p.call("chdir", name)
+        p.label(inside)
+    p.call("getcwd", place, 4096, key="outside")
+    p.check(place, 1, 0xFF, 0x2F, ENOENT, key="outside")
+
+
+def own_stdio(p: Program, uid: int) -> None:
+    """Give standard input, output and error to the user, who may want to open /dev/stdout; never the host's /dev/null."""
+    if not uid:
+        return
+    p.about("error giving standard input and output to the user", "/process/user/uid")
+    for fd in range(3):
+        skip, go = Label(), Label()
+        stat = Space(STATX_SIZE_OF, "statx")
+        p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, stat, error=skip)
+        p.check(At(stat, STATX_RDEV_MAJOR_AT), 4, LAST_FD, 1, EINVAL, error=go)
+        p.call("check", At(stat, STATX_RDEV_MINOR_AT), 4, LAST_FD, 3, EINVAL, error=go, zero=skip)
+        p.label(go)
+        p.call("fchown", fd, uid, _NO_ID, ok=(EINVAL, EPERM, EROFS))
+        p.label(skip)
+
+
+def user(p: Program, process: "Process", pointer: str, *, deny_setgroups: bool) -> None:
+    """Groups, gid, uid, umask. deny_setgroups: an unprivileged user namespace; groups cannot be changed there."""
+    account = process.get("user") or {}
+    uid, gid = account.get("uid") or 0, account.get("gid") or 0
+    groups = account.get("additionalGids") or []
+    p.about("unable to set groups", f"{pointer}/user/additionalGids")
+    if groups or not deny_setgroups:
+        array = pack(f"<{len(groups)}I", *groups)
+        p.call("setgroups", len(groups), array if groups else None)
+    p.about("unable to setgid", f"{pointer}/user/gid")
+    p.call("setresgid", gid, gid, gid)
+    p.about("unable to setuid", f"{pointer}/user/uid")
+    p.call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    p.call("setresuid", uid, uid, uid)
+    p.call("prctl", PR_SET_KEEPCAPS, 0, 0, 0, 0)
+    umask = account.get("umask")
+    p.call("umask", DEFAULT_UMASK if umask is None else umask)
+
+
+def environment(process: "Process", home: "str | None") -> "list[str]":
+    """The environment: the last value of each name, in the order of first appearance, and HOME where none is set.
+
+    home: from the container's /etc/passwd; None where it was not looked up.
+    """
+    values: dict[str, str] = {}
+    for entry in process.get("env") or []:
+        name, equals, _ = entry.partition("=")
+        if equals and name:
+            values[name] = entry
+    if not values.get("HOME", "HOME=")[5:]:
+        values["HOME"] = f"HOME={home or '/'}"
+    return list(values.values())
+
+
+def wants_home(process: "Process") -> bool:
+    """Whether HOME has to be looked up."""
+    home = ""
+    for entry in process.get("env") or []:
+        if entry.startswith("HOME="):
+            home = entry[5:]
+    return not home
+
+
+def home_of(passwd: bytes, uid: int) -> str:
+    """The home directory of a uid in the text of an /etc/passwd; "/" where it has none."""
+    wanted = b"%d" % uid
+    for line in passwd.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) > 5 and fields[2] == wanted and fields[5]:
+            return fields[5].decode(errors="surrogateescape")
+    return "/"
+
+
+def candidates(process: "Process") -> "list[str]":
+    """The paths under which the executable may lie: args[0] itself, or below each directory of the container's PATH."""
+    name = (process.get("args") or [""])[0]
+    if "/" in name:
+        return [name]
+    path = ""
+    for entry in process.get("env") or []:
+        if entry.startswith("PATH="):
+            path = entry[5:]
+    return [f"{directory or '.'}/{name}" for directory in path.split(":")] if path else []
+
+
+class LookUp:
+    """Key of the sync at which Python learns where the executable is, and what /etc/passwd says.
+
+    The reply: the size of /etc/passwd (8 bytes; negative: errno), then 16 bytes a candidate (the result of faccessat, the
+    mode), then the text of /etc/passwd.
+    """
+
+    __slots__ = ("paths", "passwd")
+
+    def __init__(self, paths: "list[str]", passwd: bool) -> None:
+        self.paths = paths
+        self.passwd = passwd
+
+    def read(self, data: bytes, name: str) -> "tuple[str, bytes]":
+        """The path to execute and the text of /etc/passwd. Raises Error with the words engines look for."""
+        size = int.from_bytes(data[:8], "little", signed=True)
+        passwd = b""
+        if self.passwd and size > 0:
+            start = 8 + 16 * len(self.paths)
+            passwd = data[start : start + size]
+        worst = 0
+        for index, path in enumerate(self.paths):
+            at = 8 + 16 * index
+            error = -int.from_bytes(data[at : at + 8], "little", signed=True)
+            mode = int.from_bytes(data[at + 8 : at + 10], "little")
+            if not error and mode & S_IFMT == S_IFDIR:
+                error = -1
+            if not error:
+                return path, passwd
+            if error not in (ENOENT, ENOTDIR) and not worst:
+                worst = error
+            if "/" in name:
+                if error == -1:
+                    raise Error(f'exec: "{name}": is a directory: permission denied')
+                if error in (ENOENT, ENOTDIR):
+                    raise Error(f'exec: "{name}": stat {name}: {strerror(error)}', errno=error)
+                raise Error(f'exec: "{name}": {strerror(error)}', errno=error)
+        if worst == EACCES:
+            raise Error(f'exec: "{name}": permission denied', errno=EACCES)
+        raise Error(f'exec: "{name}": executable file not found in $PATH', errno=ENOENT)
+
+
+def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
+    """Look for the executable as the user would see it, and read /etc/passwd where HOME is wanted."""
+    paths = candidates(process)
+    want = wants_home(process)
+    account = process.get("user") or {}
+    sets = capabilities.Sets(process.get("capabilities"))
+    uid, gid = account.get("uid") or 0, account.get("gid") or 0
+    p.about("error looking for the executable", f"{pointer}/args/0")
+    size = 8 + 16 * len(paths) + (PASSWD_SIZE if want else 0)
+    answer = Space(size, "answer")
+    result = p.reg("result")
+    # access(2) asks for the real ids, and forgets capabilities unless the real uid is root's.
+    as_user = bool(uid or gid) and not sets.effective & 1 << capabilities.NUMBERS["CAP_DAC_OVERRIDE"]
+    if as_user:
+        p.call("setresgid", gid, -1, -1)
+        p.call("setresuid", uid, -1, -1)
+    for index, path in enumerate(paths):
+        name = path.encode(errors="surrogateescape")
+        stat = Space(STATX_SIZE_OF, "statx")
+        absent = Label()
+        p.call("faccessat", AT_FDCWD, name, 1, dst=result, error=absent)
+        p.call("statx", AT_FDCWD, name, 0, STATX_TYPE | STATX_MODE, stat, dst=result, error=absent)
+        mode = p.reg("mode")
+        p.load(At(stat, STATX_MODE_AT), 2, mode)
+        p.store(At(answer, 16 + 16 * index), mode, 8)
+        p.registers.give(mode)
+        p.label(absent)
+        p.store(At(answer, 8 + 16 * index), result, 8)
+    if as_user:
+        p.call("setresuid", 0, -1, -1)
+        p.call("setresgid", 0, -1, -1)
+    if want:
+        p.about("error reading the container's /etc/passwd")
+        fd, none = p.reg("passwd"), Label("no passwd")
+        # It may be a FIFO, a terminal, or a link to something in /proc.
+        flags = O_RDONLY | O_NONBLOCK | O_NOCTTY
+        open_in_root(
+            p, root, "etc/passwd", fd, flags, only=(ENOENT, ENOTDIR, EACCES, 40), error=none
+        )
+        stat = Space(STATX_SIZE_OF, "statx")
+        p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
+        p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFREG, EINVAL, error=none)
+        p.call("read", fd, At(answer, 8 + 16 * len(paths)), PASSWD_SIZE, dst=result, error=none)
+        p.store(answer, result, 8)
+        p.call("close", fd)
+        p.label(none)
+        p.registers.give(fd)
+    p.registers.give(result)
+    key = LookUp(paths, want)
+    p.sync(key, answer, size)
+    return key
+
+
+def only_what_is_needed(p: Program, lowest: int, listener: "Fd | None") -> "Fd | None":
+    """Close every descriptor but the container's and two of our own, under fixed numbers behind the container's.
+
+    Returns where the listening socket is then.
+    """
+    p.about("error closing descriptors")
+    p.call("dup3", SESSION, lowest, O_CLOEXEC, dst=SESSION)
+    moved = None
+    first = lowest + 1
+    if listener is not None:
+        moved = Fd(first, "start.sock")
+        p.call("dup3", listener, moved, O_CLOEXEC)
+        first += 1
+    p.call("close_range", first, LAST_FD, 0)
+    return moved
+
+
+def park(p: Program, listener: Fd) -> None:
+    """Wait for `pyrunc start`: whoever connects to the socket in the state directory. The connection is the session from
+    then on; it ends with the execve, or brings the failed step."""
+    p.about("error waiting for start")
+    p.call("prctl", PR_SET_PDEATHSIG, 0, 0, 0, 0)
+    p.call("close", SESSION)
+    p.call("accept4", listener, None, None, O_CLOEXEC, dst=SESSION)
+    p.call("close", listener)
+
+
+def execute(
+    p: Program,
+    process: "Process",
+    path: str,
+    environ: "list[str]",
+    pointer: str,
+    *,
+    deny_setgroups: bool = False,
+    seccomp: "tuple[bytes, int] | None" = None,
+) -> None:
+    """Become the user's process. seccomp: the compiled filter and its flags.
+
+    Without noNewPrivileges the filter needs CAP_SYS_ADMIN, so it is loaded before the credentials change; with it, as
+    late as possible: then it need not allow what the steps before need.
+    """
+    sets = capabilities.Sets(process.get("capabilities"))
+    no_new_privileges = bool(process.get("noNewPrivileges"))
+    rlimits(p, process, pointer, late=True)
+    if seccomp and not no_new_privileges:
+        load_filter(p, *seccomp)
+    user(p, process, pointer, deny_setgroups=deny_setgroups)
+    change_directory_as_user(p, process, pointer)
+    capabilities.apply(p, sets)
+    if no_new_privileges:
+        p.about("unable to set no_new_privs", f"{pointer}/noNewPrivileges")
+        p.call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if seccomp and no_new_privileges:
+        load_filter(p, *seccomp)
+    p.about(f"exec {path}", f"{pointer}/args/0")
+    encoded = [arg.encode(errors="surrogateescape") for arg in process.get("args") or []]
+    argv = Words((*encoded, 0), "argv")
+    envp = Words((*(entry.encode(errors="surrogateescape") for entry in environ), 0), "envp")
+    p.call("execve", path.encode(errors="surrogateescape"), argv, envp, key="exec")
+
+
+def load_filter(p: Program, program: bytes, flags: int) -> None:
+    """seccomp(2): SECCOMP_SET_MODE_FILTER."""
+    p.about("unable to load seccomp filter", "/linux/seccomp")
+    filter_program = Words((len(program) // 8, program), "sock_fprog")
+    p.call("seccomp", 1, flags, filter_program)
+
+
+def check_capabilities(wanted: int, have: int) -> None:
+    """Raise Error where a capability is asked for that pyrunc does not have itself: execve would come too late to tell."""
+    if wanted & ~have:
+        missing = [
+            f"CAP_{name}"
+            for number, name in enumerate(capabilities.NAMES)
+            if (wanted & ~have) >> number & 1
+        ]
+        raise Error(
+            f"unable to apply caps: operation not permitted (process/capabilities): {', '.join(missing)}",
+            pointer="/process/capabilities",
+            errno=EPERM,
+        )

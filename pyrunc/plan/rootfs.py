@@ -1,0 +1,132 @@
+"""The root file system: propagation, the bind of the root onto itself, pivot_root, read-only root.
+
+Specification: config.md "Root", config-linux.md "Rootfs Mount Propagation". pivot_root(2).
+"""
+
+from pyrunc.machine.ops import Label, Program, Reg
+from pyrunc.plan.mountoptions import PROPAGATION
+from pyrunc.plan.mounts import mount_attr, set_attributes
+from pyrunc.plan.uapi import (
+    AT_FDCWD,
+    AT_RECURSIVE,
+    EINVAL,
+    MNT_DETACH,
+    MOUNT_ATTR_RDONLY,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    MS_MOVE,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    O_CLOEXEC,
+    O_DIRECTORY,
+    O_PATH,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.config.types import Config
+
+
+def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
+    """Keep mounts from the host (or let them through, as rootfsPropagation says), bind the root onto itself and open it.
+
+    rootfs: absolute path on the host without symbolic links. root: register for its descriptor.
+    """
+    name = (config.get("linux") or {}).get("rootfsPropagation") or ""
+    flags = PROPAGATION[name] if name else MS_SLAVE | MS_REC
+    p.about("error preparing rootfs: propagation of /", "/linux/rootfsPropagation" if name else "")
+    # "/" is always changed with all below it: else what lies below would still reach the host.
+    kind = mount_attr(0, 0, flags & ~MS_REC)
+    p.call("mount_setattr", AT_FDCWD, b"/", AT_RECURSIVE, kind, 32)
+    p.about("error preparing rootfs: bind the root onto itself", "/root/path")
+    if flags & MS_SHARED:
+        # What is attached to a shared mount appears on the host, and pivot_root refuses a shared parent.
+        private = mount_attr(0, 0, MS_PRIVATE)
+        done = Label("parent is private")
+        path = rootfs
+        while path:
+            last = path == "/"
+            further = Label()
+            only = () if last else (EINVAL,)
+            p.call(
+                "mount_setattr",
+                AT_FDCWD,
+                path.encode(errors="surrogateescape"),
+                0,
+                private,
+                32,
+                only=only,
+                error=None if last else further,
+            )
+            if last:
+                break
+            p.jump(done)
+            p.label(further)
+            path = path.rpartition("/")[0] or "/"
+        p.label(done)
+    path_bytes = rootfs.encode(errors="surrogateescape")
+    tree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
+    p.call("open_tree", AT_FDCWD, path_bytes, tree, dst=root)
+    p.call("move_mount", root, b"", AT_FDCWD, path_bytes, MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def pivot(p: Program, root: Reg) -> None:
+    """Make the root the root: the old one is stacked on the same place and detached, so no directory is needed for it."""
+    p.about("error pivoting to the root file system", "/root/path")
+    old = p.reg("old root")
+    p.call("openat", AT_FDCWD, b"/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0, dst=old)
+    p.call("fchdir", root)
+    p.call("pivot_root", b".", b".")
+    p.call("fchdir", old)
+    # Else the unmount would propagate to the host.
+    p.call("mount", None, b".", None, MS_SLAVE | MS_REC, None)
+    p.call("umount2", b".", MNT_DETACH)
+    p.call("chdir", b"/")
+    p.close(old)
+
+
+def move_root(p: Program, root: Reg, rootfs: str, exposed: "list[str]") -> None:
+    """--no-pivot: move the root over "/" and chroot into it.
+
+    exposed: proc and sysfs mounts of the host outside the root. They would stay reachable below the moved mount for who
+    may mount, so they go first.
+    """
+    p.about("error moving the root file system over /", "/root/path")
+    for path in exposed:
+        name = path.encode(errors="surrogateescape")
+        cover, done = Label(), Label()
+        p.call("mount", None, name, None, MS_SLAVE | MS_REC, None, ok=(EINVAL,))
+        p.call("umount2", name, MNT_DETACH, error=cover)
+        p.jump(done)
+        p.label(cover)
+        p.call("mount", b"tmpfs", name, b"tmpfs", 0, None)
+        p.label(done)
+    p.call("fchdir", root)
+    p.call("mount", rootfs.encode(errors="surrogateescape"), b"/", None, MS_MOVE, None)
+    p.call("chroot", b".")
+    p.call("chdir", b"/")
+
+
+def change_root(p: Program, rootfs: str) -> None:
+    """Without a mount namespace there is nothing to pivot in: chroot(2)."""
+    p.about("error changing root", "/root/path")
+    p.call("chroot", rootfs.encode(errors="surrogateescape"))
+    p.call("chdir", b"/")
+
+
+def final_propagation(p: Program, config: "Config", root: Reg) -> None:
+    """rootfsPropagation as the container sees it on its root."""
+    name = (config.get("linux") or {}).get("rootfsPropagation") or ""
+    if name:
+        p.about("error setting rootfs propagation", "/linux/rootfsPropagation")
+        flags = PROPAGATION[name]
+        attr = mount_attr(0, 0, flags & ~MS_REC)
+        set_attributes(p, root, attr, recursive=bool(flags & MS_REC))
+
+
+def read_only_root(p: Program, root: Reg) -> None:
+    p.about("error setting rootfs as readonly", "/root/readonly")
+    set_attributes(p, root, mount_attr(MOUNT_ATTR_RDONLY))

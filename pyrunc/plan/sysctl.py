@@ -1,0 +1,52 @@
+"""Kernel parameters (config-linux.md, "Sysctl"), written through a procfs of our own.
+
+The container's /proc may be anything (CVE-2025-52881): a detached instance that no path leads to is not.
+"""
+
+from pyrunc.machine.ops import Program, Reg
+from pyrunc.plan.mounts import new_filesystem
+from pyrunc.plan.inroot import open_how
+from pyrunc.plan.uapi import (
+    O_CLOEXEC,
+    O_WRONLY,
+    RESOLVE_BENEATH,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_XDEV,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.config.types import Linux
+
+
+def private_proc(p: Program, dst: Reg) -> None:
+    """A detached procfs in a register."""
+    p.about("error opening a private procfs")
+    new_filesystem(p, "proc", [], dst)
+
+
+def path_of(name: str) -> str:
+    """net.ipv4.ip_forward, or net/ipv4/conf/eth0.1/forwarding, as a path below /proc/sys: the first separator decides,
+    as in sysctl(8)."""
+    dot, slash = name.find("."), name.find("/")
+    if slash < 0 or 0 <= dot < slash:
+        return name.translate({ord("."): "/", ord("/"): "."})
+    return name
+
+
+def write_proc(p: Program, proc: Reg, path: str, value: bytes) -> None:
+    fd = p.reg(path.rpartition("/")[2])
+    how = open_how(
+        O_WRONLY | O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
+    )
+    p.call("openat2", proc, path.encode(), how, 24, dst=fd)
+    p.call("write", fd, value, len(value))
+    p.close(fd)
+
+
+def write_sysctls(p: Program, linux: "Linux", proc: Reg) -> None:
+    """Each sysctl of the configuration; config/check.py has refused those that are not the container's alone."""
+    for name, value in (linux.get("sysctl") or {}).items():
+        pointer = "/linux/sysctl/" + name.replace("~", "~0").replace("/", "~1")
+        p.about(f'error setting sysctl "{name}" to "{value}"', pointer)
+        write_proc(p, proc, "sys/" + path_of(name), value.encode())
