@@ -16,6 +16,7 @@ from pyrunc.errors import ConfigError, strerror
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 MAX_SIZE = 16 << 20
 """Bytes; the largest config.json seen in the field has some hundred kilobytes."""
@@ -84,19 +85,20 @@ class _Context:
     parse_constant = staticmethod(_constant)
 
 
-_scan = _json.make_scanner(_Context(_object))
-_scan_without_null = _json.make_scanner(_Context(_object_without_null))
+_make_scanner: "Any" = _json.make_scanner  # typeshed wants a json.JSONDecoder
+_scan = _make_scanner(_Context(_object))
+_scan_without_null = _make_scanner(_Context(_object_without_null))
 
 
 def _deeper_than(value: object, limit: int) -> bool:
     """Whether arrays and objects lie in each other on more than `limit` levels."""
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(limit + 1):
         level = [
             item
             for container in level
             if (kind := type(container)) is dict or kind is list
-            for item in (container.values() if kind is dict else container)  # type: ignore[attr-defined]
+            for item in (container.values() if kind is dict else container)
         ]
         if not level:
             return False
@@ -155,7 +157,7 @@ def read_file(path: str, what: str) -> bytes:
 
 def read_descriptor(descriptor: int, what: str) -> bytes:
     """All bytes up to the end of a file or pipe; ConfigError beyond MAX_SIZE, OSError as it is."""
-    parts = []
+    parts: list[bytes] = []
     size = 0
     while True:
         part = posix.read(descriptor, 1 << 18)

@@ -1,0 +1,98 @@
+"""Read config.json, a process and resources: strict JSON, then the schema.
+
+The compiled validator (pyrunc.config._validator, made by compile_schema.py) accepts the usual
+document; jsonschema explains what it refuses. What the schema cannot say is in
+pyrunc.config.check.
+
+A null stands for an absent member, as the Go programs that write these documents mean it, and
+is dropped: no member is ever None.
+
+Import cost: `_json` and pyrunc's own modules.
+"""
+
+from pyrunc.config import _validator, strict
+from pyrunc.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, cast
+
+    from pyrunc.config.types import Config, Process, Resources
+else:
+
+    def cast(_, value):
+        return value
+
+
+def load_config(bundle: str) -> "Config":
+    """The configuration in a bundle's directory, valid by the schema.
+
+    Raises ConfigError, with the pointer of what is wrong.
+    """
+    path = bundle + "/config.json"
+    try:
+        data = strict.read_file(path, "config.json")
+    except FileNotFoundError:
+        raise ConfigError("JSON specification file config.json not found") from None
+    return parse_config(data)
+
+
+def parse_config(data: bytes, what: str = "config.json") -> "Config":
+    """The configuration in the text of a config.json; `what` names it in errors."""
+    value = strict.loads(data, what, drop_null=True)
+    if not _validator.config(value):
+        _refuse(value, "config", what)
+    return cast("Config", value)
+
+
+def load_process(data: bytes, what: str = "process.json") -> "Process":
+    """The process in the text of the file that `exec --process` names."""
+    value = strict.loads(data, what, drop_null=True)
+    if not _validator.process(value):
+        _refuse(value, "process", what)
+    return cast("Process", value)
+
+
+def load_resources(data: bytes, what: str = "resources") -> "Resources":
+    """The resources in the text of the file that `update --resources` names.
+
+    Names of members count in any letter case, as in Go ({"CPU": {"Cpus": "1"}}); the result
+    has the specification's spelling.
+    """
+    value = _spell(strict.loads(data, what, drop_null=True), _validator.RESOURCES, what, "")
+    if not _validator.resources(value):
+        _refuse(value, "resources", what)
+    return cast("Resources", value)
+
+
+def _spell(value: object, names: "dict[str, Any]", what: str, pointer: str) -> object:
+    """The value with every member that `names` has in its right spelling."""
+    if type(value) is list:
+        return [_spell(item, names, what, f"{pointer}/{index}") for index, item in enumerate(value)]
+    if type(value) is not dict or not names:
+        return value
+    result: dict[str, object] = {}
+    for name, item in value.items():
+        spelling, within = names.get("*") or names.get(name.lower()) or (name, {})
+        if spelling == "*":
+            spelling = name
+        if spelling in result:
+            raise ConfigError(
+                f'{what}: "{spelling}" occurs twice in one object, in different letter case'
+                f" ({(pointer + '/' + spelling)[1:]})",
+                pointer=f"{pointer}/{spelling}",
+            )
+        result[spelling] = _spell(item, within, what, f"{pointer}/{spelling}")
+    return result
+
+
+def _refuse(value: object, root: str, what: str) -> None:
+    """Raise the error for a document that the compiled validator refused.
+
+    jsonschema is the judge: where it finds nothing wrong, the document is accepted.
+    """
+    from pyrunc.config.explain import explain
+
+    error = explain(value, root, what)
+    if error is not None:
+        raise error
