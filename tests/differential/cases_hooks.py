@@ -1,9 +1,10 @@
 """Cases about the life cycle: the order of hooks, what each of them sees, and their failures."""
 
+from collections.abc import Callable
 from typing import Any
 
 from differential.diff_base import Config
-from differential.diff_run import Bundle, Case
+from differential.diff_run import AnyEdit, Bundle, Case, add_case
 
 CASES: list[Case] = []
 
@@ -37,14 +38,11 @@ def hook(bundle: Bundle, kind: str, word: str = "", code: int = 0, **more: Any) 
     return {"path": path, "args": ["hook", log, kind + word, word, str(code)], **more}
 
 
-def life(name: str, script: str = "cat /hooklog 2>/dev/null; exit 0") -> Any:
-    """Add the decorated function as the `edit` of a life-cycle case."""
-
-    def add(edit: Any) -> Any:
-        CASES.append(Case(name, edit, "life", script))
-        return edit
-
-    return add
+def life(
+    name: str, script: str = "cat /hooklog 2>/dev/null; exit 0"
+) -> Callable[[AnyEdit], AnyEdit]:
+    """A decorator that makes a function the `edit` of a life-cycle case."""
+    return add_case(CASES, name, "life", script)
 
 
 @life("life-plain", "echo started")
@@ -84,8 +82,11 @@ def hook_environment(config: Config, bundle: Bundle) -> None:
     log = bundle.path / "log"
     config["hooks"] = {
         "createRuntime": [
-            {"path": "/bin/sh", "args": ["sh", "-c", f'echo "A=$A PWD=$PWD" >> {log}'],
-             "env": ["A=one", "PATH=/usr/bin:/bin"]},
+            {
+                "path": "/bin/sh",
+                "args": ["sh", "-c", f'echo "A=$A PWD=$PWD" >> {log}'],
+                "env": ["A=one", "PATH=/usr/bin:/bin"],
+            },
         ]
     }
 
@@ -120,8 +121,11 @@ def hook_namespaces(config: Config, bundle: Bundle) -> None:
     where = f"grep -c ' {bundle.rootfs}/dev/mqueue ' /proc/self/mountinfo"
     config["hooks"] = {
         "createRuntime": [
-            {"path": "/bin/sh", "args": ["sh", "-c", f"{where} >> {log}; hostname | wc -l >> {log}"],
-             "env": ["PATH=/usr/bin:/bin"]}
+            {
+                "path": "/bin/sh",
+                "args": ["sh", "-c", f"{where} >> {log}; hostname | wc -l >> {log}"],
+                "env": ["PATH=/usr/bin:/bin"],
+            }
         ],
         "createContainer": [
             {

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from differential.diff_base import Config
-from differential.diff_run import Bundle, Case
+from differential.diff_run import Bundle, Case, add_case
 
 CASES: list[Case] = []
 
@@ -30,7 +30,9 @@ def mount(name: str, *mounts: dict[str, Any], mode: str = "probe", script: str =
     CASES.append(Case(name, edit, mode, script))
 
 
-def bind(name: str, *options: str, dest: str = "/mnt", source: str = "scratch:a", **more: Any) -> None:
+def bind(
+    name: str, *options: str, dest: str = "/mnt", source: str = "scratch:a", **more: Any
+) -> None:
     """A case with one bind mount."""
     mount(
         name,
@@ -84,15 +86,21 @@ bind("bind-over-passwd", "bind", source="file:f", dest="/etc/passwd")
 bind("bind-below-tmp", "bind", dest="/tmp/deep/er")
 bind("bind-content", "bind", mode="script", script="cat /mnt/inside; touch /mnt/new && echo made")
 bind(
-    "bind-ro-content", "bind", "ro", mode="script", script="cat /mnt/inside; touch /mnt/new; echo $?"
+    "bind-ro-content",
+    "bind",
+    "ro",
+    mode="script",
+    script="cat /mnt/inside; touch /mnt/new; echo $?",
 )
 mount(
     "bind-type-none",
     {"destination": "/mnt", "type": "none", "source": "scratch:a", "options": ["rbind", "ro"]},
 )
 mount("bind-type-missing", {"destination": "/mnt", "source": "scratch:a", "options": ["rbind"]})
-mount("bind-dev-null", {"destination": "/etc/plain", "type": "bind", "source": "/dev/null",
-                        "options": ["bind"]})
+mount(
+    "bind-dev-null",
+    {"destination": "/etc/plain", "type": "bind", "source": "/dev/null", "options": ["bind"]},
+)
 mount(
     "bind-order",
     {"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
@@ -129,30 +137,75 @@ tmpfs(
     script="find /home -exec stat -c '%n %F %a %u:%g' {} + | sort; grep ' /home ' /proc/mounts",
 )
 tmpfs("tmpfs-modes", dest="/tmp", mode="script", script="stat -c '%a %u:%g' /tmp /mnt /home/alice")
-mount("sysfs-rw", {"destination": "/mnt", "type": "sysfs", "source": "sysfs",
-                   "options": ["nosuid", "noexec", "nodev"]})
-mount("proc-second", {"destination": "/mnt", "type": "proc", "source": "proc",
-                      "options": ["ro", "hidepid=2"]})
+mount(
+    "sysfs-rw",
+    {
+        "destination": "/mnt",
+        "type": "sysfs",
+        "source": "sysfs",
+        "options": ["nosuid", "noexec", "nodev"],
+    },
+)
+mount(
+    "proc-second",
+    {"destination": "/mnt", "type": "proc", "source": "proc", "options": ["ro", "hidepid=2"]},
+)
 mount("mqueue-second", {"destination": "/mnt", "type": "mqueue", "source": "mqueue"})
-mount("devpts-second", {"destination": "/mnt", "type": "devpts", "source": "devpts",
-                        "options": ["newinstance", "mode=0600"]})
+mount(
+    "devpts-second",
+    {
+        "destination": "/mnt",
+        "type": "devpts",
+        "source": "devpts",
+        "options": ["newinstance", "mode=0600"],
+    },
+)
 mount("ramfs", {"destination": "/mnt", "type": "ramfs", "source": "ramfs", "options": ["mode=711"]})
 mount("destination-through-link", {"destination": "/link/below", "type": "tmpfs", "source": "t"})
 mount("unknown-type", {"destination": "/mnt", "type": "nosuchfs", "source": "x"}, mode="error")
-mount("unknown-option", {"destination": "/mnt", "type": "tmpfs", "source": "x",
-                         "options": ["no_such_option=1"]}, mode="error")
-mount("missing-source", {"destination": "/mnt", "type": "bind", "source": "/no/such/source",
-                         "options": ["bind"]}, mode="error")
-mount("folder-on-file", {"destination": "/etc/plain", "type": "bind", "source": "scratch:a",
-                         "options": ["bind"]}, mode="error")
-mount("file-on-folder", {"destination": "/mnt", "type": "bind", "source": "file:f",
-                         "options": ["bind"]}, mode="error")
-mount("mount-on-proc-folder", {"destination": "/proc/sys/net", "type": "tmpfs", "source": "t"},
-      mode="error")
-mount("cgroup-ro", {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-                    "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]})
-mount("cgroup-rw", {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-                    "options": ["nosuid", "noexec", "nodev", "rw"]})
+mount(
+    "unknown-option",
+    {"destination": "/mnt", "type": "tmpfs", "source": "x", "options": ["no_such_option=1"]},
+    mode="error",
+)
+mount(
+    "missing-source",
+    {"destination": "/mnt", "type": "bind", "source": "/no/such/source", "options": ["bind"]},
+    mode="error",
+)
+mount(
+    "folder-on-file",
+    {"destination": "/etc/plain", "type": "bind", "source": "scratch:a", "options": ["bind"]},
+    mode="error",
+)
+mount(
+    "file-on-folder",
+    {"destination": "/mnt", "type": "bind", "source": "file:f", "options": ["bind"]},
+    mode="error",
+)
+mount(
+    "mount-on-proc-folder",
+    {"destination": "/proc/sys/net", "type": "tmpfs", "source": "t"},
+    mode="error",
+)
+mount(
+    "cgroup-ro",
+    {
+        "destination": "/sys/fs/cgroup",
+        "type": "cgroup",
+        "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+    },
+)
+mount(
+    "cgroup-rw",
+    {
+        "destination": "/sys/fs/cgroup",
+        "type": "cgroup",
+        "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "rw"],
+    },
+)
 
 
 def linux(name: str, mode: str = "probe", script: str = "", **members: Any) -> None:
@@ -164,17 +217,9 @@ def linux(name: str, mode: str = "probe", script: str = "", **members: Any) -> N
     CASES.append(Case(name, edit, mode, script))
 
 
-def edited(name: str, mode: str = "probe", script: str = "", **more: Any) -> Any:
-    """Add the decorated function as a case's `edit`."""
-
-    def add(edit: Any) -> Any:
-        CASES.append(Case(name, edit, mode, script, **more))
-        return edit
-
-    return add
-
-
-@edited("link-destination", "script", "cat /mnt/link/inside; stat -c '%F' /mnt/link /mnt/target")
+@add_case(
+    CASES, "link-destination", "script", "cat /mnt/link/inside; stat -c '%F' /mnt/link /mnt/target"
+)
 def link_destination(config: Config, bundle: Bundle) -> None:
     (bundle.rootfs / "mnt/target").mkdir()
     (bundle.rootfs / "mnt/link").symlink_to("/mnt/target")
@@ -185,7 +230,7 @@ def link_destination(config: Config, bundle: Bundle) -> None:
     )
 
 
-@edited("link-destination-outside", "script", "cat /mnt/out/up/inside")
+@add_case(CASES, "link-destination-outside", "script", "cat /mnt/out/up/inside")
 def link_outside(config: Config, bundle: Bundle) -> None:
     (bundle.rootfs / "mnt/out").symlink_to("../../../../../../../data")
     where = bundle.scratch("a")
@@ -195,7 +240,7 @@ def link_outside(config: Config, bundle: Bundle) -> None:
     )
 
 
-@edited("bind-submounts")
+@add_case(CASES, "bind-submounts")
 def submounts(config: Config, bundle: Bundle) -> None:
     # /dev is a mount with others below it on every machine that runs this.
     config["mounts"].append(
@@ -203,32 +248,37 @@ def submounts(config: Config, bundle: Bundle) -> None:
     )
 
 
-@edited("root-readonly")
+@add_case(CASES, "root-readonly")
 def root_readonly(config: Config, bundle: Bundle) -> None:
     config["root"]["readonly"] = True
 
 
-@edited("root-absolute")
+@add_case(CASES, "root-absolute")
 def root_absolute(config: Config, bundle: Bundle) -> None:
     config["root"]["path"] = str(bundle.rootfs)
 
 
-@edited("no-mounts", "args")
+@add_case(CASES, "no-mounts", "args")
 def no_mounts(config: Config, bundle: Bundle) -> None:
     config["mounts"] = []
     config["linux"].pop("maskedPaths")
     config["linux"].pop("readonlyPaths")
-    config["process"]["args"] = ["/bin/sh", "-c", "ls -l /dev | cut -c1-10,40-; ls /proc /sys; pwd"]
+    config["process"]["args"] = ["/bin/sh", "-c", "stat -c '%n %F %a' /dev/*; ls /proc /sys; pwd"]
 
 
-@edited("dev-bind", "script", "ls /dev | wc -l >/dev/null; stat -c '%F %a %t:%T' /dev/null; ls -d /dev/pts")
+@add_case(
+    CASES,
+    "dev-bind",
+    "script",
+    "ls /dev | wc -l >/dev/null; stat -c '%F %a %t:%T' /dev/null; ls -d /dev/pts",
+)
 def dev_bind(config: Config, bundle: Bundle) -> None:
-    config["mounts"] = [
-        m for m in config["mounts"] if not m["destination"].startswith("/dev")
-    ] + [{"destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind", "rprivate"]}]
+    config["mounts"] = [m for m in config["mounts"] if not m["destination"].startswith("/dev")] + [
+        {"destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind", "rprivate"]}
+    ]
 
 
-@edited("dev-readonly")
+@add_case(CASES, "dev-readonly")
 def dev_readonly(config: Config, bundle: Bundle) -> None:
     next(m for m in config["mounts"] if m["destination"] == "/dev")["options"].append("ro")
 
@@ -257,16 +307,27 @@ linux("device-fuse", devices=[{**FUSE, "uid": 0, "gid": 0}])
 linux(
     "device-modes",
     devices=[
-        {"path": "/dev/one", "type": "c", "major": 1, "minor": 7, "fileMode": 0o640, "uid": 1000,
-         "gid": 50},
+        {
+            "path": "/dev/one",
+            "type": "c",
+            "major": 1,
+            "minor": 7,
+            "fileMode": 0o640,
+            "uid": 1000,
+            "gid": 50,
+        },
         {"path": "/dev/two", "type": "u", "major": 1, "minor": 5},
         {"path": "/dev/disk", "type": "b", "major": 7, "minor": 99, "fileMode": 0o600},
         {"path": "/dev/queue", "type": "p", "fileMode": 0o622},
         {"path": "/dev/sub/folder/three", "type": "c", "major": 1, "minor": 3},
     ],
 )
-linux("device-outside-dev", devices=[{"path": "/data/null", "type": "c", "major": 1, "minor": 3}],
-      mode="script", script="stat -c '%F %a %t:%T' /data/null")
+linux(
+    "device-outside-dev",
+    devices=[{"path": "/data/null", "type": "c", "major": 1, "minor": 3}],
+    mode="script",
+    script="stat -c '%F %a %t:%T' /data/null",
+)
 linux("device-redundant", devices=[{"path": "/dev/tty", "type": "c", "major": 5, "minor": 0}])
 linux("device-null-again", devices=[{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}])
 linux("device-bad-type", "error", devices=[{"path": "/dev/x", "type": "z"}])
@@ -279,7 +340,9 @@ linux(
 )
 
 
-@edited("hard-root-modes", "script", "stat -c '%n %a %u:%g' / /proc /sys /dev /mnt /mnt/sub/x")
+@add_case(
+    CASES, "hard-root-modes", "script", "stat -c '%n %a %u:%g' / /proc /sys /dev /mnt /mnt/sub/x"
+)
 def root_modes(config: Config, bundle: Bundle) -> None:
     where = bundle.rootfs / "mnt/sub"
     where.mkdir()

@@ -5,19 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from differential.diff_base import Config
-from differential.diff_run import Bundle, Case
+from differential.diff_run import Bundle, Case, add_case
 
 CASES: list[Case] = []
-
-
-def edited(name: str, mode: str = "probe", script: str = "", **more: Any) -> Any:
-    """Add the decorated function as a case's `edit`."""
-
-    def add(edit: Any) -> Any:
-        CASES.append(Case(name, edit, mode, script, **more))
-        return edit
-
-    return add
 
 
 def replace_namespace(config: Config, kind: str, **entry: Any) -> None:
@@ -34,9 +24,11 @@ def no_time_namespaces() -> str:
 
 
 def no_private_sysfs(config: Config) -> None:
-    """A sysfs needs a network namespace that the container's user namespace owns; use the host's."""
+    """Bind the host's sysfs: a new one needs a network namespace that the user namespace owns."""
     config["mounts"] = [m for m in config["mounts"] if m["destination"] != "/sys"]
-    config["linux"]["maskedPaths"] = [p for p in config["linux"]["maskedPaths"] if "/sys" not in p[:5]]
+    config["linux"]["maskedPaths"] = [
+        p for p in config["linux"]["maskedPaths"] if "/sys" not in p[:5]
+    ]
     config["mounts"].append(
         {
             "destination": "/sys",
@@ -50,33 +42,35 @@ def no_private_sysfs(config: Config) -> None:
 # --- inherited -------------------------------------------------------------------------------
 
 
-@edited("inherit-network")
+@add_case(CASES, "inherit-network")
 def inherit_network(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "network", drop=True)
 
 
-@edited("inherit-pid", "script", "readlink /proc/self/ns/pid; test $$ -gt 1 && echo not-first")
+@add_case(
+    CASES, "inherit-pid", "script", "readlink /proc/self/ns/pid; test $$ -gt 1 && echo not-first"
+)
 def inherit_pid(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "pid", drop=True)
 
 
-@edited("inherit-ipc")
+@add_case(CASES, "inherit-ipc")
 def inherit_ipc(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "ipc", drop=True)
 
 
-@edited("inherit-uts")
+@add_case(CASES, "inherit-uts")
 def inherit_uts(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "uts", drop=True)
     del config["hostname"]
 
 
-@edited("new-cgroup-namespace")
+@add_case(CASES, "new-cgroup-namespace")
 def new_cgroup(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "cgroup")
 
 
-@edited("new-cgroup-namespace-mount")
+@add_case(CASES, "new-cgroup-namespace-mount")
 def new_cgroup_mount(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "cgroup")
     config["mounts"].append(
@@ -89,12 +83,12 @@ def new_cgroup_mount(config: Config, bundle: Bundle) -> None:
     )
 
 
-@edited("new-time-namespace", needs=no_time_namespaces)
+@add_case(CASES, "new-time-namespace", needs=no_time_namespaces)
 def new_time(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "time")
 
 
-@edited("time-offsets", needs=no_time_namespaces)
+@add_case(CASES, "time-offsets", needs=no_time_namespaces)
 def time_offsets(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "time")
     config["linux"]["timeOffsets"] = {
@@ -103,7 +97,7 @@ def time_offsets(config: Config, bundle: Bundle) -> None:
     }
 
 
-@edited("time-offsets-without-namespace", "error")
+@add_case(CASES, "time-offsets-without-namespace", "error")
 def time_offsets_alone(config: Config, bundle: Bundle) -> None:
     config["linux"]["timeOffsets"] = {"monotonic": {"secs": 1}}
 
@@ -112,28 +106,28 @@ def time_offsets_alone(config: Config, bundle: Bundle) -> None:
 
 for _kind in ("network", "ipc", "uts", "pid", "cgroup"):
 
-    @edited(f"join-{_kind}")
+    @add_case(CASES, f"join-{_kind}")
     def join(config: Config, bundle: Bundle, kind: str = _kind) -> None:
         replace_namespace(config, kind, path=bundle.namespace(kind))
 
 
-@edited("join-time", needs=no_time_namespaces)
+@add_case(CASES, "join-time", needs=no_time_namespaces)
 def join_time(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "time", path=bundle.namespace("time", "--monotonic", "1000"))
 
 
-@edited("join-uts-with-hostname", "script", "hostname")
+@add_case(CASES, "join-uts-with-hostname", "script", "hostname")
 def join_uts(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "uts", path=bundle.namespace("uts"))
     config["hostname"] = "given-to-joined"
 
 
-@edited("join-wrong-type", "error")
+@add_case(CASES, "join-wrong-type", "error")
 def join_wrong(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "network", path=bundle.namespace("uts"))
 
 
-@edited("join-missing", "error")
+@add_case(CASES, "join-missing", "error")
 def join_missing(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "network", path="/no/such/namespace")
 
@@ -160,24 +154,24 @@ def with_userns(config: Config, bundle: Bundle, maps: list[dict[str, int]] = MAP
     own_rootfs(bundle, 100000, 100000)
 
 
-@edited("userns")
+@add_case(CASES, "userns")
 def userns(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle)
 
 
-@edited("userns-terminal", "terminal")
+@add_case(CASES, "userns-terminal", "terminal")
 def userns_terminal(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle)
     config["process"]["terminal"] = True
 
 
-@edited("userns-user")
+@add_case(CASES, "userns-user")
 def userns_user(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle)
     config["process"]["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [50]}
 
 
-@edited("userns-several-ranges")
+@add_case(CASES, "userns-several-ranges")
 def userns_ranges(config: Config, bundle: Bundle) -> None:
     with_userns(
         config,
@@ -190,13 +184,13 @@ def userns_ranges(config: Config, bundle: Bundle) -> None:
     )
 
 
-@edited("userns-host-root-mapped")
+@add_case(CASES, "userns-host-root-mapped")
 def userns_root(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle, [{"containerID": 0, "hostID": 0, "size": 65536}])
     own_rootfs(bundle, 0, 0)
 
 
-@edited("userns-without-root")
+@add_case(CASES, "userns-without-root")
 def userns_no_root(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle, [{"containerID": 1000, "hostID": 101000, "size": 10}])
     config["process"]["user"] = {"uid": 1000, "gid": 1000}
@@ -205,7 +199,7 @@ def userns_no_root(config: Config, bundle: Bundle) -> None:
     config["mounts"] = [m for m in config["mounts"] if m["destination"] != "/dev/pts"]
 
 
-@edited("userns-devices")
+@add_case(CASES, "userns-devices")
 def userns_devices(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle)
     config["linux"]["devices"] = [
@@ -213,20 +207,20 @@ def userns_devices(config: Config, bundle: Bundle) -> None:
     ]
 
 
-@edited("userns-inherit-network")
+@add_case(CASES, "userns-inherit-network")
 def userns_network(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle)
     replace_namespace(config, "network", drop=True)
     no_private_sysfs(config)
 
 
-@edited("userns-readonly-root")
+@add_case(CASES, "userns-readonly-root")
 def userns_readonly(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle)
     config["root"]["readonly"] = True
 
 
-@edited("userns-bind")
+@add_case(CASES, "userns-bind")
 def userns_bind(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle)
     where = bundle.scratch("a")
@@ -236,18 +230,18 @@ def userns_bind(config: Config, bundle: Bundle) -> None:
     ]
 
 
-@edited("userns-no-mappings", "error")
+@add_case(CASES, "userns-no-mappings", "error")
 def userns_no_mappings(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "user")
 
 
-@edited("userns-mappings-without-namespace", "error")
+@add_case(CASES, "userns-mappings-without-namespace", "error")
 def userns_no_namespace(config: Config, bundle: Bundle) -> None:
     config["linux"]["uidMappings"] = MAPS
     config["linux"]["gidMappings"] = MAPS
 
 
-@edited("userns-overlapping", "error")
+@add_case(CASES, "userns-overlapping", "error")
 def userns_overlapping(config: Config, bundle: Bundle) -> None:
     with_userns(
         config,
@@ -259,7 +253,7 @@ def userns_overlapping(config: Config, bundle: Bundle) -> None:
     )
 
 
-@edited("userns-user-not-mapped", "error")
+@add_case(CASES, "userns-user-not-mapped", "error")
 def userns_user_outside(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle, [{"containerID": 0, "hostID": 100000, "size": 100}])
     config["process"]["user"] = {"uid": 5000, "gid": 5000}
@@ -268,27 +262,31 @@ def userns_user_outside(config: Config, bundle: Bundle) -> None:
 # --- host name and sysctl --------------------------------------------------------------------
 
 
-@edited("domainname", "script", "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname")
+@add_case(
+    CASES, "domainname", "script", "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname"
+)
 def domainname(config: Config, bundle: Bundle) -> None:
     config["domainname"] = "example.test"
 
 
-@edited("hostname-long", "script", "hostname | wc -c")
+@add_case(CASES, "hostname-long", "script", "hostname | wc -c")
 def hostname_long(config: Config, bundle: Bundle) -> None:
     config["hostname"] = "h" * 64
 
 
-@edited("hostname-too-long", "error")
+@add_case(CASES, "hostname-too-long", "error")
 def hostname_too_long(config: Config, bundle: Bundle) -> None:
     config["hostname"] = "h" * 65
 
 
-@edited("hostname-without-namespace", "error")
+@add_case(CASES, "hostname-without-namespace", "error")
 def hostname_alone(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "uts", drop=True)
 
 
-def sysctl(name: str, mode: str = "script", script: str = "", drop: str = "", **values: str) -> None:
+def sysctl(
+    name: str, mode: str = "script", script: str = "", drop: str = "", **values: str
+) -> None:
     """A case that sets sysctls; two underscores stand for a point."""
 
     def edit(config: Config, bundle: Bundle) -> None:
@@ -318,16 +316,16 @@ sysctl("sysctl-ipc-on-host", "error", drop="ipc", kernel__shmmax="1")
 sysctl("sysctl-bad-value", "error", net__ipv4__ip_forward="many")
 
 
-@edited("sysctl-slashes", "script", "cat /proc/sys/net/ipv4/ip_forward")
+@add_case(CASES, "sysctl-slashes", "script", "cat /proc/sys/net/ipv4/ip_forward")
 def sysctl_slashes(config: Config, bundle: Bundle) -> None:
     config["linux"]["sysctl"] = {"net/ipv4/ip_forward": "1"}
 
 
-@edited("namespace-twice", "error")
+@add_case(CASES, "namespace-twice", "error")
 def namespace_twice(config: Config, bundle: Bundle) -> None:
     config["linux"]["namespaces"].append({"type": "network"})
 
 
-@edited("namespace-unknown", "error")
+@add_case(CASES, "namespace-unknown", "error")
 def namespace_unknown(config: Config, bundle: Bundle) -> None:
     config["linux"]["namespaces"].append({"type": "bogus"})

@@ -6,19 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from differential.diff_base import CAPABILITIES, Config
-from differential.diff_run import Bundle, Case
+from differential.diff_run import Bundle, Case, add_case
 
 CASES: list[Case] = []
-
-
-def case(name: str, mode: str = "probe", script: str = "", **more: Any) -> Any:
-    """Add the decorated function as a case's `edit`."""
-
-    def add(edit: Any) -> Any:
-        CASES.append(Case(name, edit, mode, script, **more))
-        return edit
-
-    return add
 
 
 def nothing(config: Config, bundle: Bundle) -> None:
@@ -40,7 +30,9 @@ def process(name: str, mode: str = "probe", script: str = "", **members: Any) ->
 
 CASES.append(Case("base", nothing))
 CASES.append(
-    Case("base-terminal", lambda config, bundle: config["process"].update(terminal=True), "terminal")
+    Case(
+        "base-terminal", lambda config, bundle: config["process"].update(terminal=True), "terminal"
+    )
 )
 CASES.append(
     Case(
@@ -110,7 +102,7 @@ process(
 process(
     "caps-user-no-ambient",
     user={"uid": 1000, "gid": 1000},
-    capabilities={kind: CAPABILITIES for kind in ("bounding", "effective", "permitted")},
+    capabilities=dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
 )
 process(
     "caps-unknown-name",
@@ -207,7 +199,9 @@ process("args-relative-folder", "args", cwd="/", args=["bin/busybox", "pwd"])
 process("args-argv", "args", args=["/bin/sh", "-c", 'echo "$0|$1|$2"', "", "a b", "é"])
 
 
-@case("cwd-private-to-user", script="pwd; touch made && stat -c '%n %u:%g' made", mode="script")
+@add_case(
+    CASES, "cwd-private-to-user", script="pwd; touch made && stat -c '%n %u:%g' made", mode="script"
+)
 def cwd_private(config: Config, bundle: Bundle) -> None:
     where = bundle.rootfs / "home/private"
     where.mkdir(mode=0o700)
@@ -216,15 +210,16 @@ def cwd_private(config: Config, bundle: Bundle) -> None:
     config["process"]["cwd"] = "/home/private"
 
 
-@case("home-without-passwd")
+@add_case(CASES, "home-without-passwd")
 def home_without_passwd(config: Config, bundle: Bundle) -> None:
     (bundle.rootfs / "etc/passwd").unlink()
 
 
-@case("home-odd-passwd")
+@add_case(CASES, "home-odd-passwd")
 def home_odd_passwd(config: Config, bundle: Bundle) -> None:
     (bundle.rootfs / "etc/passwd").write_text(
-        "\n# comment\nbroken:line\nx:x:abc:0::/wrong:\nroot:x:0:0:r:/first:\nroot:x:0:0:r:/second:\n"
+        "\n# comment\nbroken:line\nx:x:abc:0::/wrong:\n"
+        "root:x:0:0:r:/first:\nroot:x:0:0:r:/second:\n"
     )
 
 
@@ -252,7 +247,11 @@ CASES.append(Case("caller-affinity", nothing, call=("taskset", "1")))
 CASES.append(Case("caller-nice", nothing, call=("nice", "-n", "4")))
 CASES.append(Case("caller-umask", nothing, call=("sh", "-c", 'umask 0; exec "$@"', "-")))
 CASES.append(
-    Case("caller-ignores-signals", nothing, call=("sh", "-c", "trap '' USR1 PIPE HUP; exec \"$@\"", "-"))
+    Case(
+        "caller-ignores-signals",
+        nothing,
+        call=("sh", "-c", "trap '' USR1 PIPE HUP; exec \"$@\"", "-"),
+    )
 )
 CASES.append(
     Case(
@@ -276,9 +275,9 @@ for _code in (0, 1, 42, 126, 127, 255):
     process(f"exit-{_code}", "args", args=["/bin/sh", "-c", f"exit {_code}"])
 for _signal, _number in (("TERM", 15), ("KILL", 9), ("SEGV", 11), ("USR1", 10)):
 
-    @case(f"exit-signal-{_signal}", "args")
+    @add_case(CASES, f"exit-signal-{_signal}", "args")
     def by_signal(config: Config, bundle: Bundle, signal: str = _signal) -> None:
-        # The first process of a pid namespace ignores what it has no handler for: no such namespace.
+        # The first process of a pid namespace ignores the signals that it does not handle.
         config["linux"]["namespaces"] = [
             n for n in config["linux"]["namespaces"] if n["type"] != "pid"
         ]
@@ -329,9 +328,7 @@ _seccomp(
 )
 _seccomp("seccomp-status", "probe", "", defaultAction="SCMP_ACT_ALLOW", syscalls=[DENY])
 _seccomp("seccomp-empty", "probe", "", defaultAction="SCMP_ACT_ALLOW")
-_seccomp(
-    "seccomp-bad-action", "error", "", defaultAction="SCMP_ACT_BOGUS", syscalls=[DENY]
-)
+_seccomp("seccomp-bad-action", "error", "", defaultAction="SCMP_ACT_BOGUS", syscalls=[DENY])
 _seccomp(
     "seccomp-unknown-call",
     "script",
@@ -341,13 +338,13 @@ _seccomp(
 )
 
 
-@case("seccomp-without-no-new-privileges", "script", ATTEMPT)
+@add_case(CASES, "seccomp-without-no-new-privileges", "script", ATTEMPT)
 def seccomp_privileged(config: Config, bundle: Bundle) -> None:
     config["process"]["noNewPrivileges"] = False
     config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [DENY]}
 
 
-@case("seccomp-docker-profile")
+@add_case(CASES, "seccomp-docker-profile")
 def seccomp_docker(config: Config, bundle: Bundle) -> None:
     profile = Path(__file__).parent / "seccomp_docker.json"
     config["linux"]["seccomp"] = json.loads(profile.read_text())

@@ -1,6 +1,7 @@
 """What runs inside the container, and what is read out of its report.
 
-The probe is one busybox shell: it reads its own /proc entries, so what it prints is what execve left behind.
+The probe is one busybox shell: it reads its own /proc entries, so what it prints is what execve
+left behind.
 """
 
 import re
@@ -39,8 +40,8 @@ s end
 """
 
 STATUS_KEYS = (
-    "Umask Uid Gid Groups NSpid CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp Seccomp_filters "
-    "SigBlk SigIgn SigCgt SigPnd ShdPnd Cpus_allowed_list Mems_allowed_list Threads"
+    "Umask Uid Gid Groups NSpid CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp "
+    "Seccomp_filters SigBlk SigIgn SigCgt SigPnd ShdPnd Cpus_allowed_list Mems_allowed_list Threads"
 ).split()
 
 Facts = dict[str, str]
@@ -59,7 +60,7 @@ def sections(output: str) -> dict[str, list[str]]:
 
 
 def facts(output: str, host_namespaces: dict[str, str]) -> Facts:
-    """Flatten a report into "section.key" -> value, so that two reports can be compared key by key."""
+    """Flatten a report to "section.key" -> value, to be compared key by key."""
     report = sections(output)
     result: Facts = {"complete": str("end" in report)}
     for name, lines in report.items():

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from support import Runtime, unique_id
+from typing import TypeVar
 
 from differential.diff_base import Config, base_config, copy_template, make_template, write_config
 from differential.diff_probe import SCRIPT, Facts, facts
+from support import Runtime, unique_id
 
 TIMEOUT = 30.0
 
@@ -116,11 +116,33 @@ class Case:
     call: tuple[str, ...] = ()
 
 
+AnyEdit = TypeVar("AnyEdit", bound=Callable[..., None])
+
+
+def add_case(
+    cases: list[Case],
+    name: str,
+    mode: str = "probe",
+    script: str = "",
+    needs: Callable[[], str] | None = None,
+) -> Callable[[AnyEdit], AnyEdit]:
+    """A decorator that makes a function the `edit` of a new case."""
+
+    def add(edit: AnyEdit) -> AnyEdit:
+        cases.append(Case(name, edit, mode, script, needs))
+        return edit
+
+    return add
+
+
 class Workshop:
-    """The folder that holds the template and the bundles; reachable for mapped users."""
+    """The folder that holds the template and the bundles; reachable for mapped users.
+
+    Not below /tmp: where that is a tmpfs, its mount's flags would be those of every bind mount.
+    """
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="pyrunc-diff-"))
+        self.path = Path(tempfile.mkdtemp(prefix="pyrunc-diff-", dir="/var/tmp"))
         self.path.chmod(0o711)
         self.template = self.path / "template"
         make_template(self.template)
@@ -175,9 +197,7 @@ def _neutral(text: str, bundle: Bundle) -> str:
     return text.replace(bundle.path.name, "@B@")
 
 
-def _call(
-    case: Case, runtime: Runtime, *args: str, stdin: str | None = None
-) -> subprocess.CompletedProcess[str]:
+def _call(case: Case, runtime: Runtime, *args: str) -> subprocess.CompletedProcess[str]:
     """Call the runtime, below the case's wrapper."""
     return subprocess.run(
         [*case.call, *runtime.command(*args)],
@@ -196,20 +216,20 @@ def _run(case: Case, runtime: Runtime, bundle: Bundle) -> subprocess.CompletedPr
 
 def _probe(case: Case, runtime: Runtime, bundle: Bundle) -> Facts:
     done = _run(case, runtime, bundle)
+    if done.returncode and "@@ end" not in done.stdout:
+        return {"exit": str(done.returncode), "failed": error_class(done.stderr)}
     result = facts(done.stdout, host_namespaces())
     result["exit"] = str(done.returncode)
-    if done.returncode:
-        result["failed"] = error_class(done.stderr)
     return result
 
 
 def _script(case: Case, runtime: Runtime, bundle: Bundle) -> Facts:
     done = _run(case, runtime, bundle)
     result = {"exit": str(done.returncode)}
+    if done.returncode and re.search(r"level=error|\.go:\d|\d{4}-\d\d-\d\dT", done.stderr):
+        return {**result, "failed": error_class(done.stderr)}
     for number, line in enumerate(done.stdout.splitlines(), 1):
         result[f"line.{number:03d}"] = line
-    if done.returncode:
-        result["stderr"] = error_class(done.stderr) if "level=error" in done.stderr else "own"
     return result
 
 
@@ -239,8 +259,12 @@ def _life(case: Case, runtime: Runtime, bundle: Bundle) -> Facts:
     output = bundle.path / "output"
     with open(output, "wb") as file:
         done = subprocess.run(
-            [*case.call, *runtime.command("create", "--bundle", str(bundle.path)), *case.flags]
-            + [bundle.id],
+            [
+                *case.call,
+                *runtime.command("create", "--bundle", str(bundle.path)),
+                *case.flags,
+                bundle.id,
+            ],
             check=False,
             timeout=TIMEOUT,
             stdin=subprocess.DEVNULL,
