@@ -8,7 +8,7 @@ Import cost: posix, and pyrunc's own modules for the one command that is called.
 import posix
 import sys
 
-from pyrunc.commands import SWITCH, Command, Flag, Options, UsageError, parse, write
+from pyrunc.arguments import SWITCH, Command, Flag, Options, UsageError, parse, write
 from pyrunc.errors import Error, ExecError, from_os_error
 from pyrunc.globals import Globals
 from pyrunc.log import log
@@ -162,12 +162,12 @@ def _version() -> int:
 
 
 def _help(name: str) -> int:
-    from pyrunc.commands import help
+    from pyrunc import usage
 
     if not name:
-        write(help.overview(GLOBAL_FLAGS, [load(command).COMMAND for command in COMMANDS]))
+        write(usage.overview(GLOBAL_FLAGS, [load(command).COMMAND for command in COMMANDS]))
     elif name in COMMANDS:
-        write(help.command(load(name).COMMAND))
+        write(usage.command(load(name).COMMAND))
     else:
         return _unknown(name)
     return 0
@@ -180,14 +180,14 @@ def _unknown(name: str) -> int:
 
 def _usage(error: UsageError, command: "Command | None") -> None:
     """What is wrong and how it is done right on standard output, the error in the log."""
-    from pyrunc.commands import help
+    from pyrunc import usage
 
     try:
         write(error.banner + "\n\n")
         if command is None:
-            write(help.overview(GLOBAL_FLAGS, [load(name).COMMAND for name in COMMANDS]))
+            write(usage.overview(GLOBAL_FLAGS, [load(name).COMMAND for name in COMMANDS]))
         else:
-            write(help.command(command))
+            write(usage.command(command))
     except OSError:
         pass
     log.error(error.message)

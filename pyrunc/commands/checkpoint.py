@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.commands import LIST, NUMBER, SWITCH, Command, Flag, Options, later
+from pyrunc.arguments import LIST, NUMBER, SWITCH, Command, Flag, Options, later
 from pyrunc.globals import Globals
 
 # Shared with restore.

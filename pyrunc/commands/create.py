@@ -3,7 +3,7 @@
 Import cost: that of container.create.
 """
 
-from pyrunc.commands import (
+from pyrunc.arguments import (
     CONSOLE_SOCKET,
     NUMBER,
     PID_FILE,
@@ -80,11 +80,11 @@ def file(options: Options, name: str) -> str:
 
 
 def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
-    from pyrunc.container.create import create
-
     try:
         it = request(options, arguments[0])
         it.detach = True
+        from pyrunc.container.create import create
+
         create(globals_, it)
     except Error as error:
         raise error.prefixed("pyrunc create failed: ") from error.__cause__

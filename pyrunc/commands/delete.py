@@ -3,7 +3,7 @@
 Import cost: that of container.delete.
 """
 
-from pyrunc.commands import SWITCH, Command, Flag, Options
+from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.container.delete import delete
 from pyrunc.globals import Globals
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.commands import SWITCH, Command, Flag, Options
+from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.globals import Globals
 
 COMMAND = Command(

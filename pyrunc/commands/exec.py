@@ -3,7 +3,7 @@
 Import cost: that of container.exec.
 """
 
-from pyrunc.commands import (
+from pyrunc.arguments import (
     CONSOLE_SOCKET,
     LIST,
     NUMBER,
@@ -72,10 +72,11 @@ HIGHEST_ID = 0xFFFFFFFE  # 4294967295 means "leave as it is" to setgroups(2) and
 
 
 def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
-    from pyrunc.container.exec import exec_
-
     try:
-        return exec_(globals_, _request(globals_, options, arguments))
+        request = _request(globals_, options, arguments)
+        from pyrunc.container.exec import exec_
+
+        return exec_(globals_, request)
     except ExecError:
         raise
     except Error as error:

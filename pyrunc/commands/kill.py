@@ -3,7 +3,7 @@
 Import cost: that of container.kill.
 """
 
-from pyrunc.commands import SWITCH, Command, Flag, Options
+from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.container.kill import kill
 from pyrunc.globals import Globals
 

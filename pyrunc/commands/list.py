@@ -6,7 +6,7 @@ Not on the hot path.
 import pwd
 from collections.abc import Sequence
 
-from pyrunc.commands import SWITCH, Command, Flag, Options, write
+from pyrunc.arguments import SWITCH, Command, Flag, Options, write
 from pyrunc.config import strict
 from pyrunc.container.state import Store
 from pyrunc.errors import Error

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.commands import Command, Flag, Options
+from pyrunc.arguments import Command, Flag, Options
 from pyrunc.errors import Error
 from pyrunc.globals import Globals, absolute
 
@@ -22,10 +22,10 @@ DESCRIPTION:
 
 
 def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
-    from pyrunc.container.plan import show
-
     form = options.text("format", "text")
     if form not in ("text", "json"):
         raise Error("invalid format option")
+    from pyrunc.container.plan import show
+
     show(globals_, absolute(arguments[0]), form)
     return 0

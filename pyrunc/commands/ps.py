@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.commands import Command, Flag, Options, write
+from pyrunc.arguments import Command, Flag, Options, write
 from pyrunc.config import strict
 from pyrunc.errors import Error
 from pyrunc.globals import Globals

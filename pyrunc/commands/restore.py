@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.commands import CONSOLE_SOCKET, PID_FILE, SWITCH, Command, Flag, Options, later
+from pyrunc.arguments import CONSOLE_SOCKET, PID_FILE, SWITCH, Command, Flag, Options, later
 from pyrunc.commands import checkpoint as it
 from pyrunc.commands.create import BUNDLE, NO_PIVOT
 from pyrunc.globals import Globals

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.commands import Command, Options
+from pyrunc.arguments import Command, Options
 from pyrunc.globals import Globals
 
 COMMAND = Command(

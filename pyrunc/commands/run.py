@@ -5,7 +5,7 @@ Import cost: that of container.run.
 
 import posix
 
-from pyrunc.commands import SWITCH, Command, Flag, Options
+from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.commands import create as create_command
 from pyrunc.errors import Error, ExecError
 from pyrunc.globals import Globals, absolute
@@ -38,14 +38,15 @@ DESCRIPTION:
 
 
 def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
-    from pyrunc.container.run import run
-
     try:
         id, bundle = arguments[0], ""
         if not options.given("bundle") and not _is_bundle(".") and _is_bundle(id):
             bundle = id
             id = absolute(id).rpartition("/")[2]
-        return run(globals_, create_command.request(options, id, bundle))
+        request = create_command.request(options, id, bundle)
+        from pyrunc.container.run import run
+
+        return run(globals_, request)
     except ExecError:
         raise
     except Error as error:

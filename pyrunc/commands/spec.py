@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyrunc import SPEC_VERSION
-from pyrunc.commands import SWITCH, Command, Flag, Options
+from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.config import strict
 from pyrunc.errors import Error, from_os_error
 from pyrunc.globals import Globals
@@ -68,7 +68,7 @@ def mount(destination: str, kind: str, source: str, *options: str) -> dict[str, 
 
 
 def example(*, cgroup2: bool) -> dict[str, Any]:
-    """A configuration for root. cgroup2: the host has cgroup v2 alone, so a cgroup namespace too."""
+    """A configuration for root. cgroup2: the host has v2 alone; then a cgroup namespace too."""
     safe = ("nosuid", "noexec", "nodev")
     namespaces = ["pid", "network", "ipc", "uts", "mount", *(["cgroup"] if cgroup2 else [])]
     return {
@@ -114,8 +114,8 @@ def example(*, cgroup2: bool) -> dict[str, Any]:
 def make_rootless(config: dict[str, Any], uid: int, gid: int) -> None:
     """Change a configuration into one that the user `uid` can run.
 
-    One id is mapped, so gid 5 is not there for terminals; resources need a delegated cgroup; and the
-    sysfs of a network namespace that is not the user's own cannot be mounted, only bound.
+    One id is mapped, so gid 5 is not there for terminals; resources need a delegated cgroup; and
+    the sysfs of a network namespace that is not the user's own cannot be mounted, only bound.
     """
     linux = config["linux"]
     namespaces = [entry for entry in linux["namespaces"] if entry["type"] != "network"]

@@ -3,7 +3,7 @@
 Import cost: that of container.start.
 """
 
-from pyrunc.commands import TRACE, Command, Flag, Options
+from pyrunc.arguments import TRACE, Command, Flag, Options
 from pyrunc.commands.create import file
 from pyrunc.globals import Globals
 

@@ -3,7 +3,7 @@
 Import cost: that of container.state.
 """
 
-from pyrunc.commands import Command, Options, write
+from pyrunc.arguments import Command, Options, write
 from pyrunc.config import strict
 from pyrunc.container.state import Store
 from pyrunc.globals import Globals

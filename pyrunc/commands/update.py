@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.commands import NUMBER, Command, Flag, Options
+from pyrunc.arguments import NUMBER, Command, Flag, Options
 from pyrunc.globals import Globals
 
 COMMAND = Command(
@@ -49,8 +49,8 @@ def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
     from pyrunc.container.update import from_file, from_flags, update
 
     if options.given("resources"):
-        changes, rdt = from_file(options.text("resources")), {}
+        changes = from_file(options.text("resources"))
     else:
-        changes, rdt = from_flags(options.values)
-    update(globals_, arguments[0], changes, rdt)
+        changes = from_flags(options.values)
+    update(globals_, arguments[0], changes)
     return 0

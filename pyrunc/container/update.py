@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Resources = dict[str, Any]
 
-# The members of linux.resources. Go reads names in any case, so what engines send may be spelled so.
+# The members of linux.resources. Go takes names in any case, so engines may spell them otherwise.
 MEMBERS: dict[str, dict[str, type]] = {
     "memory": {
         **dict.fromkeys(("limit", "reservation", "swap", "kernel", "kernelTCP", "swappiness"), int),
@@ -65,8 +65,9 @@ MAY_BE_NEGATIVE = ("cpu-quota", "cpu-rt-runtime", "memory", "memory-reservation"
 def update(globals_: Globals, id: str, changes: Resources) -> None:
     """Change limits of the container `id` and remember them.
 
-    changes: what is to be different, as from_file() and from_flags() return it. A limit that the
-    kernel refuses leaves all as they were. Errors: `container not running`; it has no cgroup.
+    changes: what is to be different, as from_file() and from_flags() return it. Where the kernel
+    refuses a limit, those that were set before are put back. Errors: `container not running`; it
+    has no cgroup.
     """
     store = Store(globals_.root)
     with store.lock(id):
@@ -126,7 +127,7 @@ def amount(text: str, flag: str) -> int:
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
         raise Error(f'invalid value for {flag}: "{text}"')
     value = int(number) * factor
-    if value < 0 and (flag not in MAY_BE_NEGATIVE or value < -1) or value >= 1 << 63:
+    if (value < 0 and (flag not in MAY_BE_NEGATIVE or value < -1)) or value >= 1 << 63:
         raise Error(f'invalid value for {flag}: "{text}" is out of range')
     return value
 
@@ -173,8 +174,8 @@ def _checked(changes: Resources) -> Resources:
 
 
 def merge(before: Resources, changes: Resources) -> Resources:
-    """The resources after the changes. Objects are merged by member, and lists by what their entries
-    are about: a device's numbers or a page size; device rules come after the ones before them.
+    """The resources after the changes. Objects are merged by member, and lists by what entries are
+    about: a device's numbers or a page size; device rules come after the ones before them.
     """
     after = dict(before)
     for name, value in changes.items():
@@ -199,7 +200,7 @@ def _merge_lists(old: list[Any], new: list[Any]) -> list[Any]:
 
 
 def _apply(state: State, before: Resources, after: Resources, changes: Resources) -> None:
-    """Write the sections that change, whole: in cgroup v2 some values follow from several members."""
+    """Write the sections that change, whole: some files' values follow from several members."""
     from pyrunc.cgroups import Manager
 
     if not state.cgroup or not state.cgroup["path"]:
@@ -209,7 +210,8 @@ def _apply(state: State, before: Resources, after: Resources, changes: Resources
         )
     manager = Manager.from_state(state.cgroup, after)
     new = {name: after[name] for name in changes}
-    old = {name: before[name] for name in changes if name in before}
+    # Device rules come last: whatever fails, the old ones are still in force.
+    old = {name: before[name] for name in changes if name in before and name != "devices"}
     _check_usage(manager, after, changes)
     try:
         _write(manager, new)
@@ -232,7 +234,7 @@ def _write(manager: "Manager", resources: Resources) -> None:
 
 
 def _check_usage(manager: "Manager", after: Resources, changes: Resources) -> None:
-    """With checkBeforeUpdate a limit below what is used now is refused, where the kernel would kill."""
+    """With checkBeforeUpdate a limit below what is in use is refused; the kernel would kill."""
     memory = after.get("memory") or {}
     if not memory.get("checkBeforeUpdate") or "memory" not in changes:
         return

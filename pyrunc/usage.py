@@ -6,7 +6,7 @@ Not on the hot path.
 from collections.abc import Iterable, Sequence
 
 from pyrunc import SPEC_VERSION, __version__
-from pyrunc.commands import HELP, NUMBER, SWITCH, Command, Flag
+from pyrunc.arguments import HELP, NUMBER, SWITCH, Command, Flag
 
 OVERVIEW = """\
 pyrunc creates and runs containers as the Open Container Initiative specifies
