@@ -1,12 +1,14 @@
 """linux.resources -> files, against the table of the specification's v1 terms."""
 
+from typing import Any
+
 import pytest
 
 from pyrunc.cgroups import conversions
 from pyrunc.errors import ConfigError
 
 
-def files(resources: dict, bfq: bool = False) -> list[tuple[str, str]]:
+def files(resources: dict[str, Any], bfq: bool = False) -> list[tuple[str, str]]:
     return [(w.file, w.value) for w in conversions.writes(resources, bfq)]
 
 
@@ -51,12 +53,12 @@ def test_io_weight(weight: int, converted: int) -> None:
         ({"kernel": 5, "swappiness": 10, "disableOOMKiller": True}, []),
     ],
 )
-def test_memory(memory: dict, expected: list) -> None:
+def test_memory(memory: dict[str, Any], expected: list[Any]) -> None:
     assert files({"memory": memory}) == expected
 
 
 @pytest.mark.parametrize("memory", [{"swap": 5}, {"limit": -1, "swap": 5}])
-def test_swap_without_a_memory_limit(memory: dict) -> None:
+def test_swap_without_a_memory_limit(memory: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="without a memory limit") as info:
         files({"memory": memory})
     assert info.value.pointer == "/linux/resources/memory/swap"
@@ -90,7 +92,7 @@ def test_swap_below_memory() -> None:
         ({"realtimeRuntime": 5, "realtimePeriod": 6}, []),
     ],
 )
-def test_cpu(cpu: dict, expected: list) -> None:
+def test_cpu(cpu: dict[str, Any], expected: list[Any]) -> None:
     assert files({"cpu": cpu}) == expected
 
 
@@ -224,7 +226,7 @@ def test_order_of_controllers() -> None:
         {"devices": [{"allow": False, "access": "rwm"}]},
     ],
 )
-def test_defaults_of_engines_need_no_controller(resources: dict) -> None:
+def test_defaults_of_engines_need_no_controller(resources: dict[str, Any]) -> None:
     assert [w for w in conversions.writes(resources) if not w.optional] == []
 
 

@@ -1,6 +1,7 @@
 """The eBPF program of device rules, run by an interpreter for the instructions it uses."""
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -169,7 +170,7 @@ def test_pipes_have_no_rule() -> None:
         ({"allow": True, "minor": -2}, "/linux/resources/devices/1"),
     ],
 )
-def test_bad_rules(item: dict, pointer: str) -> None:
+def test_bad_rules(item: dict[str, Any], pointer: str) -> None:
     with pytest.raises(ConfigError) as info:
         devices.rules({"devices": [{"allow": False}, item]})
     assert info.value.pointer == pointer

@@ -1,5 +1,7 @@
 """Names and properties of systemd units, and the text format of GVariant."""
 
+from typing import Any
+
 import pytest
 
 from pyrunc.cgroups import gvariant, unit
@@ -30,7 +32,7 @@ from pyrunc.errors import ConfigError
         ("@a(ss) [('a', 'b')]", ("a(ss)", [("a", "b")])),
     ],
 )
-def test_gvariant(text: str, expected: tuple) -> None:
+def test_gvariant(text: str, expected: tuple[Any, ...]) -> None:
     assert gvariant.parse(text) == expected
 
 
