@@ -42,6 +42,13 @@ def conduct(
         steps = session.send(piece) if sent is None else sent
         sent = None
         reply = session.receive(steps)
+        notes = []
+        while not reply.errno and reply.step is not None and reply.step.name == "reply":
+            if reply.step.args[2]:
+                break
+            notes.append(reply.data)
+            reply = session.receive(steps)
+        reply.notes = notes
         if reply.errno:
             step = reply.step
             assert step is not None

@@ -306,7 +306,7 @@ class Creation:
 
     def _at_sync(self, key: object, reply: "Reply") -> "Items | None":
         if type(key) is LookUp:
-            return self._finish(key, reply.data)
+            return self._finish(key, reply)
         if key == "begin":
             return self._begin()
         if key == "hooks":
@@ -401,17 +401,17 @@ class Creation:
             posix.close(directory)
             posix.close(mount)
 
-    def _finish(self, key: LookUp, data: bytes) -> "Items":
+    def _finish(self, key: LookUp, reply: "Reply") -> "Items":
         assert self.plan is not None and self.facts is not None
         process = self.config["process"]
         name = process["args"][0]
         try:
-            path, passwd = key.read(data, name)
+            path = key.read(reply.data, name)
         except Error as error:
             raise error.prefixed(failure.SETUP) from None
         home = None
         if key.passwd:
-            home = home_of(passwd, (process.get("user") or {}).get("uid") or 0)
+            home = home_of(b"".join(reply.notes), (process.get("user") or {}).get("uid") or 0)
         ready, last = finish(
             self.plan,
             self.config,

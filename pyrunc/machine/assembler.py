@@ -18,6 +18,7 @@ ARENA = 0x10000000
 PROGRAM = ARENA + 0x1000
 SPACE = ARENA + 0xE00000
 PROGRAM_SIZE = SPACE - PROGRAM
+RAW = SPACE + 0x80000  # the part of it that is not zeroed
 SPACE_SIZE = 0x100000
 MAGIC = 0x4E525950
 TRACING = 1
@@ -46,13 +47,14 @@ def syscall_numbers(machine: str) -> "dict[str, int]":
 class _Layout:
     """Places memory behind the ops and gives out addresses."""
 
-    __slots__ = ("base", "data", "keep", "known", "space")
+    __slots__ = ("base", "data", "keep", "known", "raw", "space")
 
     def __init__(self, base: int) -> None:
         self.base = base
         self.data = bytearray()
         self.known: dict[object, int] = {}
         self.space = 0
+        self.raw = 0
         self.keep: list[object] = []  # an id is only good while its object lives
 
     def address(self, value: object) -> int:
@@ -87,8 +89,13 @@ class _Layout:
             self.data += b"".join(words)
         elif kind is Space:
             assert isinstance(value, Space)
-            place = SPACE + self.space
-            self.space += (value.size + 7) & ~7
+            size = (value.size + 7) & ~7
+            if value.raw:
+                place = RAW + self.raw
+                self.raw += size
+            else:
+                place = SPACE + self.space
+                self.space += size
         else:
             raise TypeError(f"a program has no place for {value!r}")
         self.known[id(value)] = place
@@ -167,7 +174,7 @@ def assemble(
         )
         offset += OP.size
     size = len(out) + len(layout.data)
-    if size > PROGRAM_SIZE or layout.space > SPACE_SIZE:
+    if size > PROGRAM_SIZE or max(layout.space, layout.raw) > SPACE_SIZE // 2:
         raise Error(f"the program is too large: {size} bytes, and {layout.space} for results")
     flags = TRACING if tracing else 0
     header = HEADER.pack(MAGIC, len(steps), len(layout.data), layout.space, flags, 0)

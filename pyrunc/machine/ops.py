@@ -54,13 +54,14 @@ class Fd(int):
 
 
 class Space:
-    """`size` bytes, zeroed when the program is loaded."""
+    """`size` bytes, zeroed when the program is loaded; or left as they are (raw), so that what is not used costs nothing."""
 
-    __slots__ = ("name", "size")
+    __slots__ = ("name", "raw", "size")
 
-    def __init__(self, size: int, name: str = "") -> None:
+    def __init__(self, size: int, name: str = "", *, raw: bool = False) -> None:
         self.size = size
         self.name = name
+        self.raw = raw
 
 
 class Words:

@@ -213,8 +213,7 @@ def candidates(process: "Process") -> "list[str]":
 class LookUp:
     """Key of the sync at which Python learns where the executable is, and what /etc/passwd says.
 
-    The reply: the size of /etc/passwd (8 bytes; negative: errno), then 16 bytes a candidate (the result of faccessat, the
-    mode), then the text of /etc/passwd.
+    The reply: 16 bytes a candidate (the result of faccessat, the mode). A note before it is the text of /etc/passwd.
     """
 
     __slots__ = ("paths", "passwd")
@@ -223,22 +222,17 @@ class LookUp:
         self.paths = paths
         self.passwd = passwd
 
-    def read(self, data: bytes, name: str) -> "tuple[str, bytes]":
-        """The path to execute and the text of /etc/passwd. Raises Error with the words engines look for."""
-        size = int.from_bytes(data[:8], "little", signed=True)
-        passwd = b""
-        if self.passwd and size > 0:
-            start = 8 + 16 * len(self.paths)
-            passwd = data[start : start + size]
+    def read(self, data: bytes, name: str) -> str:
+        """The path to execute. Raises Error with the words engines look for."""
         worst = 0
         for index, path in enumerate(self.paths):
-            at = 8 + 16 * index
+            at = 16 * index
             error = -int.from_bytes(data[at : at + 8], "little", signed=True)
             mode = int.from_bytes(data[at + 8 : at + 10], "little")
             if not error and mode & S_IFMT == S_IFDIR:
                 error = -1
             if not error:
-                return path, passwd
+                return path
             if error not in (ENOENT, ENOTDIR) and not worst:
                 worst = error
             if "/" in name:
@@ -260,7 +254,7 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
     sets = capabilities.Sets(process.get("capabilities"))
     uid, gid = account.get("uid") or 0, account.get("gid") or 0
     p.about("error looking for the executable", f"{pointer}/args/0")
-    size = 8 + 16 * len(paths) + (PASSWD_SIZE if want else 0)
+    size = 16 * len(paths)
     answer = Space(size, "answer")
     result = p.reg("result")
     # access(2) asks for the real ids, and forgets capabilities unless the real uid is root's.
@@ -276,10 +270,10 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
         p.call("statx", AT_FDCWD, name, 0, STATX_TYPE | STATX_MODE, stat, dst=result, error=absent)
         mode = p.reg("mode")
         p.load(At(stat, STATX_MODE_AT), 2, mode)
-        p.store(At(answer, 16 + 16 * index), mode, 8)
+        p.store(At(answer, 8 + 16 * index), mode, 8)
         p.registers.give(mode)
         p.label(absent)
-        p.store(At(answer, 8 + 16 * index), result, 8)
+        p.store(At(answer, 16 * index), result, 8)
     if as_user:
         p.call("setresuid", 0, -1, -1)
         p.call("setresgid", 0, -1, -1)
@@ -294,8 +288,9 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
         stat = Space(STATX_SIZE_OF, "statx")
         p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
         p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFREG, EINVAL, error=none)
-        p.call("read", fd, At(answer, 8 + 16 * len(paths)), PASSWD_SIZE, dst=result, error=none)
-        p.store(answer, result, 8)
+        text = Space(PASSWD_SIZE, "passwd", raw=True)
+        p.call("read", fd, text, PASSWD_SIZE, dst=result, error=none)
+        p.call("reply", text, result, 0)
         p.call("close", fd)
         p.label(none)
         p.registers.give(fd)
