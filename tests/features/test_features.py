@@ -16,8 +16,8 @@ from pyrunc.config.strict import dumps
 from pyrunc.container.features import features
 from pyrunc.errors import Error
 from pyrunc.plan.mountoptions import known_options
-from pyrunc.seccomp import compile as compiler
 from pyrunc.seccomp import cache, filter_for
+from pyrunc.seccomp import compile as compiler
 from pyrunc.seccomp.names import kernel_version
 
 pytest.importorskip("pyseccomp")
