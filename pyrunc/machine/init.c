@@ -258,6 +258,8 @@ static void run(const struct header *head)
 	const struct op *ops = (const struct op *)PROGRAM;
 	u32 i = 0, k;
 
+	if (head->flags & TRACING)
+		record(head->ops);      /* the program begins */
 	while (i < head->ops) {
 		const struct op *op = ops + i;
 		u64 a[6];

@@ -53,12 +53,22 @@ class Lost(Error):
 
 
 class Trace:
-    """What `--trace` collects: (name of the process, monotonic ns, step) and host-side spans."""
+    """What `--trace` collects, for container/trace.py.
 
-    __slots__ = ("events",)
+    events: name of the process, CLOCK_MONOTONIC in ns at the end of a step, and the step's system
+    call, reason and JSON pointer; a program's begin is an event without a system call.
+    spans: what pyrunc itself did: its name, begin and end.
+    """
+
+    __slots__ = ("events", "spans")
 
     def __init__(self) -> None:
         self.events: list[tuple[str, int, str, str, str]] = []
+        self.spans: list[tuple[str, int, int]] = []
+
+    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+        """Add something that pyrunc itself did (times of time.monotonic_ns)."""
+        self.spans.append((name, start_ns, end_ns))
 
 
 class Session:
@@ -93,7 +103,7 @@ class Session:
         return steps
 
     def receive(self, steps: "list[Step]") -> Reply:
-        """The next reply to the program whose steps these are. Raises Lost where the process is gone."""
+        """The next reply to the program whose steps these are; Lost where the process is gone."""
         magic, index, errno, length, times, _ = REPLY.unpack(self._exactly(REPLY.size))
         while index == _CARRIER:
             magic, index, errno, length, times, _ = REPLY.unpack(self._exactly(REPLY.size))
@@ -103,8 +113,12 @@ class Session:
         entries = self._exactly(times * TRACE_ENTRY.size)
         if self.trace is not None:
             for op, now in TRACE_ENTRY.iter_unpack(entries):
-                step = steps[op]
-                self.trace.events.append((self.name, now, step.name, step.why, step.at))
+                if op < len(steps):
+                    step = steps[op]
+                    event = (self.name, now, step.name, step.why, step.at)
+                else:
+                    event = (self.name, now, "", "", "")
+                self.trace.events.append(event)
         step_here = steps[index] if index < len(steps) else None
         return Reply(index, step_here, errno, data)
 

@@ -12,6 +12,7 @@ from pyrunc.machine.assembler import (
     ONLY,
     OP,
     PROGRAM,
+    RAW,
     SPACE,
     SPACE_SIZE,
     TRACING,
@@ -19,6 +20,7 @@ from pyrunc.machine.assembler import (
     syscall_numbers,
 )
 from pyrunc.machine.ops import (
+    CONVERSATION,
     MOVE,
     PSEUDO_NAMES,
     SESSION,
@@ -280,12 +282,34 @@ def test_pseudo_ops() -> None:
 
 def test_registers_are_handed_out_once() -> None:
     registers = Registers()
-    taken = [registers.take(str(i)) for i in range(127)]
-    assert sorted(reg.index for reg in taken) == list(range(1, 128))
+    taken = [registers.take(str(i)) for i in range(111)]
+    assert sorted(reg.index for reg in taken) == list(range(1, 112))
     with pytest.raises(IndexError):
         registers.take("one more")
     registers.give(taken[3])
     assert registers.take("again").index == taken[3].index
+
+
+def test_a_conversation_has_registers_of_its_own() -> None:
+    registers = Registers(CONVERSATION, 127)
+    assert sorted(registers.take("").index for _ in range(16)) == list(range(112, 128))
+
+
+def test_raw_space_lies_behind_the_zeroed_one() -> None:
+    raw, other, zeroed = Space(100, raw=True), Space(8, raw=True), Space(8)
+    p = Program()
+    p.call("read", 0, raw, 100)
+    p.call("read", 0, zeroed, 8)
+    p.call("read", 0, other, 8)
+    laid = Laid(p)
+    assert [laid.args(i)[1] for i in range(3)] == [RAW, SPACE, RAW + 104]
+    assert laid.space == 8
+    p = Program()
+    p.call("read", 0, Space(SPACE + SPACE_SIZE - RAW, raw=True), 8)
+    assert Laid(p).space == 0
+    p.call("read", 0, Space(1, raw=True), 8)
+    with pytest.raises(Error, match="the program is too large"):
+        assemble(p, NUMBERS)
 
 
 def test_close_gives_the_register_back() -> None:

@@ -304,9 +304,11 @@ def test_tracing() -> None:
     times = [now for _, now, *_ in trace.events]
     assert [before, *times, after] == sorted([before, *times, after])
     assert [(name, *rest) for name, _, *rest in trace.events] == [
+        ("agent", "", "", ""),
         ("agent", "getpid", "look", "/process"),
         ("agent", "close", "look", "/process"),
         ("agent", "reply", "tell", "/process"),
+        ("agent", "", "", ""),
         ("agent", "close", "", ""),
     ]
 
@@ -320,7 +322,7 @@ def test_more_steps_than_the_trace_holds() -> None:
             p.call("move", 1)
         assert agent.session.run(p).errno == 0
         assert agent.session.run(one_step()).errno == 0
-    assert len(trace.events) == 65535
+    assert len(trace.events) == 65537
 
 
 def one_step() -> Program:
@@ -380,7 +382,7 @@ def test_clone3_child_has_a_session_of_its_own() -> None:
         child_session.close()
         assert word(agent.session.receive(steps).data) == 120 << 8
     names = {name: [e[2] for e in trace.events if e[0] == name] for name in ("agent", "child")}
-    assert names["agent"][:3] == ["getpid", "clone3", "reply"]
+    assert names["agent"][:4] == ["", "getpid", "clone3", "reply"]
     # What the parent did before the child existed is not told twice.
     assert names["child"][:4] == ["clone3", "move", "getpid", "reply"]
 
@@ -576,3 +578,14 @@ def test_start_arguments() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 120
     finally:
         os.close(memfd)
+
+
+def test_raw_space_keeps_what_was_there() -> None:
+    with running() as agent:
+        for value in (5, 0):
+            p = Program()
+            space = Space(8, raw=True)
+            if value:
+                p.store(space, value, 8)
+            p.sync("look", space)
+            assert word(agent.session.run(p).data) == 5
