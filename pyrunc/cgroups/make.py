@@ -11,6 +11,8 @@ from pyrunc.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pyrunc.cgroups.conversions import Write
 
 # Controllers that work inside a threaded subtree (cgroup-v2.rst, "Threads").
@@ -32,7 +34,7 @@ def make(
     fresh = False
     try:
         for name in names:
-            enable(fd, here, host.controllers)
+            enable(fd, here, host.controllers, wanted)
             here = f"{here}/{name}"
             try:
                 posix.mkdir(name, 0o755, dir_fd=fd)
@@ -58,12 +60,14 @@ def make(
     return fd
 
 
-def enable(fd: int, path: str, controllers: "tuple[str, ...]") -> None:
-    """Enable all controllers that a group has for its children: limits and statistics need
-    them.
+def enable(
+    fd: int, path: str, controllers: "tuple[str, ...]", wanted: "Iterable[Write]" = ()
+) -> None:
+    """Enable all controllers that a group has for its children: limits and statistics need them.
 
-    What cannot be enabled (no delegation, or "no internal processes") is told by make() if a
-    limit needs it.
+    A group with processes of its own can only have thread-aware controllers for its children, and
+    these become threaded then, with all that this forbids: so it is done only where such a limit is
+    wanted. What cannot be enabled is told by make() if a limit needs it.
     """
     enabled = files.try_read(fd, "cgroup.subtree_control")
     if enabled is None:
@@ -72,17 +76,23 @@ def enable(fd: int, path: str, controllers: "tuple[str, ...]") -> None:
     if not missing:
         return
     offered = (files.try_read(fd, "cgroup.controllers") or b"").decode().split()
-    words = ["+" + name for name in offered if name in missing]
+    names = [name for name in offered if name in missing]
+    # The real root has no type, and may have processes.
+    if files.try_read(fd, "cgroup.type") and files.try_read(fd, "cgroup.procs"):
+        asked = {write.controller for write in wanted}
+        names = [name for name in names if name in asked] if asked <= set(THREADED) else []
+    words = ["+" + name for name in names]
+    if not words:
+        return
     try:
-        if words:
-            files.write(fd, "cgroup.subtree_control", " ".join(words).encode())
+        files.write(fd, "cgroup.subtree_control", " ".join(words).encode())
     except OSError as error:
         log.debug(f"enable {' '.join(words)} in {path}: {strerror(error.errno or 0)}")
         for word in words:
             try:
                 files.write(fd, "cgroup.subtree_control", word.encode())
             except OSError:
-                pass
+                pass  # make() looks whether a limit needs it
 
 
 def _check_type(fd: int, path: str, wanted: "list[Write]") -> None:

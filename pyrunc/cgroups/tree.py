@@ -19,16 +19,16 @@ GONE = (errno.ENOENT, errno.ENODEV)
 
 
 def procs(dir_fd: int, recursive: bool = True) -> "list[int]":
-    """The processes in the cgroup, and (recursive) in those below it; a group that vanishes has
-    none.
-
-    A threaded group's cgroup.procs cannot be read: its processes are those of its domain.
+    """The processes in the cgroup, and (recursive) in those below it, each once; a group that
+    vanishes has none.
     """
     pids: list[int] = []
     try:
         pids = [int(word) for word in files.read(dir_fd, "cgroup.procs").split()]
     except OSError as error:
-        if error.errno not in (*GONE, errno.EOPNOTSUPP):
+        if error.errno == errno.EOPNOTSUPP:
+            pids = _of_threads(dir_fd)
+        elif error.errno not in GONE:
             raise
     if recursive:
         for name in _subdirs(dir_fd):
@@ -40,7 +40,26 @@ def procs(dir_fd: int, recursive: bool = True) -> "list[int]":
                 pids += procs(fd)
             finally:
                 posix.close(fd)
-    return pids
+    return list(dict.fromkeys(pids))
+
+
+def _of_threads(dir_fd: int) -> "list[int]":
+    """The processes of the threads in a threaded group, whose cgroup.procs cannot be read."""
+    pids = []
+    for word in (files.try_read(dir_fd, "cgroup.threads") or b"").split():
+        try:
+            fd = files.open_dir(f"/proc/{int(word)}")
+        except OSError:
+            continue
+        try:
+            status = files.try_read(fd, "status") or b""
+        finally:
+            posix.close(fd)
+        for line in status.splitlines():
+            if line.startswith(b"Tgid:"):
+                pids.append(int(line[5:]))
+                break
+    return list(dict.fromkeys(pids))
 
 
 def _subdirs(dir_fd: int) -> "list[str]":

@@ -284,6 +284,7 @@ def test_dots_are_refused(path: str) -> None:
     assert info.value.pointer == "/linux/cgroupsPath"
 
 
+@pytest.mark.host
 @pytest.mark.skipif(HOST.mode != "hybrid", reason="needs a hybrid host")
 @pytest.mark.parametrize(
     ("resources", "controller", "pointer"),
