@@ -61,10 +61,12 @@ def attach(steps: Program, insns: bytes, cgroup: object, *, optional: bool = Fal
     without where the kernel refuses (no CAP_BPF in a user namespace, or a container around us).
     """
     steps.about("restrict devices", POINTER)
-    done = Label("devices")
+    loaded, done = Label("program loaded"), Label("devices done")
     program = _load(steps, insns, done if optional else None)
     attr = _attr(steps, cgroup, program, CGROUP_DEVICE, ALLOW_MULTI)
-    steps.call("bpf", PROG_ATTACH, attr, 16, error=done if optional else None)
+    steps.call("bpf", PROG_ATTACH, attr, 16, error=loaded if optional else None)
+    if optional:
+        steps.label(loaded)
     steps.close(program)
     if optional:
         steps.label(done)
