@@ -24,8 +24,6 @@ Import cost: posix, errno, select, time.
 
 from pyrunc.cgroups import detect
 from pyrunc.cgroups.fs import Manager
-from pyrunc.cgroups.make import locate, split
-from pyrunc.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +48,9 @@ def manager(
     annotations: the configuration's, for `org.systemd.property.*` and `run.oci.delegate-cgroup`.
     owner: delegate.owner(config), which says whom the cgroup is delegated to.
     """
+    from pyrunc.cgroups.make import locate, split
+    from pyrunc.errors import ConfigError
+
     host = detect.detect()
     path = linux.get("cgroupsPath") or ""
     resources = linux.get("resources")

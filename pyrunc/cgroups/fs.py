@@ -6,13 +6,15 @@ Import cost: posix, errno (and tree.py's select and time).
 import errno
 import posix
 
-from pyrunc.cgroups import conversions, detect, files, make, tree
+from pyrunc.cgroups import detect, files, tree
 from pyrunc.errors import Error, from_os_error, strerror
 from pyrunc.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pyrunc.cgroups.conversions import Write
 
     Resources = dict[str, Any]
 
@@ -97,6 +99,8 @@ class Manager:
             self.path = ""
             return None
         self._check_host(wanted)
+        from pyrunc.cgroups import make
+
         try:
             self.fd = make.make(host, self.path, wanted, self.made)
             self._delegate()
@@ -116,7 +120,7 @@ class Manager:
             raise
         return self.leaf()
 
-    def _check_host(self, wanted: "list[conversions.Write]") -> None:
+    def _check_host(self, wanted: "list[Write]") -> None:
         for write in wanted:
             if write.controller not in self.host.controllers:
                 from pyrunc.cgroups import explain
@@ -126,6 +130,8 @@ class Manager:
     def _delegate(self) -> None:
         """Make the sub-group that was asked for, and give it, or the group, to its owner."""
         if self.sub:
+            from pyrunc.cgroups import make
+
             make.enable(self.fd, self.path, self.host.controllers)
             try:
                 posix.mkdir(self.sub, 0o755, dir_fd=self.fd)
@@ -151,8 +157,12 @@ class Manager:
             self.sub_fd = files.open_dir(self.sub, self.dir())
         return self.sub_fd
 
-    def _wanted(self) -> "list[conversions.Write]":
+    def _wanted(self) -> "list[Write]":
         """The writes that need a controller: all but those of the kernel's own defaults."""
+        if not self.resources:
+            return []
+        from pyrunc.cgroups import conversions
+
         return [w for w in conversions.writes(self.resources) if w.controller and not w.optional]
 
     def _unmake(self) -> None:
@@ -202,6 +212,10 @@ class Manager:
         """
         if resources is None:
             resources = self.resources
+        if not resources:
+            return
+        from pyrunc.cgroups import conversions
+
         for pointer, reason in conversions.ignored(resources):
             if "/network/" in pointer or "/realtime" in pointer:
                 log.warning(f"{pointer[1:]} is ignored: {reason}")
@@ -210,7 +224,7 @@ class Manager:
         if not self.path:
             return
         fd = self.dir()
-        block = (resources or {}).get("blockIO") or {}
+        block = resources.get("blockIO") or {}
         bfq = bool(block.get("weight") or block.get("weightDevice")) and (
             files.try_read(fd, "io.bfq.weight") is not None
         )
@@ -227,7 +241,7 @@ class Manager:
 
         return device_program(self.resources)
 
-    def _write(self, fd: int, write: "conversions.Write") -> None:
+    def _write(self, fd: int, write: "Write") -> None:
         try:
             files.write(fd, write.file, write.value.encode())
         except OSError as error:

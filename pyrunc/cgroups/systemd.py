@@ -5,11 +5,14 @@ properties, so that it does not undo them when it reloads, and are then written 
 cgroupfs driver does, which also covers what systemd has no property for.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.cgroups import detect, fs, make, tree, unit
-from pyrunc.cgroups.bus import NO_SUCH_UNIT, CallError, Systemd
-from pyrunc.errors import Error
+from pyrunc.errors import Error, from_os_error
+from pyrunc.log import log
+
+if TYPE_CHECKING:
+    from pyrunc.cgroups.bus import Systemd
 
 Resources = dict[str, Any]
 
@@ -100,7 +103,7 @@ class SystemdManager(fs.Manager):
         if self.fd >= 0 or self.exists():
             super().add(pid)
             return
-        systemd = Systemd(self.user)
+        systemd = self._connect()
         try:
             version = systemd.version()
             systemd.start(
@@ -118,13 +121,17 @@ class SystemdManager(fs.Manager):
                 super().add(pid)
             self.apply()
         except OSError as error:
-            from pyrunc.errors import from_os_error
-
             raise from_os_error(f"set up cgroup {self.path}:", error) from None
+
+    def _connect(self) -> "Systemd":
+        # Here and not above: kill, ps and state do without D-Bus.
+        from pyrunc.cgroups.bus import Systemd
+
+        return Systemd(self.user)
 
     def update_unit(self, resources: Resources) -> None:
         """Tell systemd of changed limits, before they are written to the files."""
-        systemd = Systemd(self.user)
+        systemd = self._connect()
         try:
             systemd.set(self.name.unit, unit.resources(resources, systemd.version()))
         finally:
@@ -137,17 +144,21 @@ class SystemdManager(fs.Manager):
                 self._find()
             if self.kill():
                 tree.wait_event(self.fd, "populated", 0, timeout)
-        finally:
-            systemd = Systemd(self.user)
+            systemd = self._connect()
             try:
                 systemd.stop(self.name.unit)
             finally:
                 systemd.close()
+        except Error as error:
+            # A user's instance may have ended before the container: an empty scope goes by itself.
+            log.debug(f"stop {self.name.unit}: {error}")
         super().remove(timeout)
 
     def _find(self) -> None:
         """Ask where the unit's cgroup is, for a state that was written before it was known."""
-        systemd = Systemd(self.user)
+        from pyrunc.cgroups.bus import NO_SUCH_UNIT, CallError
+
+        systemd = self._connect()
         try:
             self.path = self.host.mount + systemd.unit_cgroup(self.name.unit)
         except CallError as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.arguments import Command, Options, later, write
+from pyrunc.arguments import Command, Options, write
 from pyrunc.config import strict
 from pyrunc.globals import Globals
 
@@ -22,5 +22,7 @@ DESCRIPTION:
 
 
 def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
-    write(strict.dumps(later("features", "features").features(), indent=4) + "\n")
+    from pyrunc.container.features import features
+
+    write(strict.dumps(features(), indent=4) + "\n")
     return 0

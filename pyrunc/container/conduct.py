@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def first_piece(items: "list[Step | Label]") -> "tuple[list[Step | Label], list[Step | Label]]":
     """The items up to and with the first sync, and the rest."""
     for number, item in enumerate(items):
-        if type(item) is Step and item.name == "reply" and item.args[2]:
+        if type(item) is Step and item.name == "reply" and item.args[2] == 1:
             return items[: number + 1], items[number + 1 :]
     return items, []
 
@@ -56,8 +56,8 @@ def conduct(
             place = piece.index(step)
             left = [*more, *piece[place if again else place + 1 :], *left]
         else:
-            last = piece[-1]
-            if type(last) is Step and last.name == "reply" and last.args[2]:
-                more_steps = at_sync(last.key, reply)
+            here = reply.step
+            if here is not None and here.name == "reply":
+                more_steps = at_sync(here.key, reply)
                 if more_steps is not None:
                     left = [*more_steps, *left]

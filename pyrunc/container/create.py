@@ -24,7 +24,7 @@ from pyrunc.container.conduct import conduct, first_piece
 from pyrunc.container.state import State, Store
 from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
-from pyrunc.machine.ops import CONVERSATION, Fd, Label, Registers, Step
+from pyrunc.machine.ops import CONVERSATION, Fd, Label, Program, Registers, Step
 from pyrunc.machine.session import Lost, Session, Trace, pair, sealed_init, spawn
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.console import Console
@@ -317,6 +317,8 @@ class Creation:
             return self._inherit_mode(key, reply.data)
         elif type(key) is CopyUp:
             self._copy_up()
+        elif type(key) is not str:
+            raise failure.hook_failed(key, reply.data)  # the only key left: plan.hooks.HookFailed
         return None
 
     def _at_failure(self, step: Step, errno: int) -> "tuple[bool, Items]":
@@ -366,7 +368,16 @@ class Creation:
             listed = hooks.get(kind)
             if listed:
                 run_hooks(listed, kind, given, cwd=self.request.bundle)
-        return None
+        inside = hooks.get("createContainer")
+        if not inside:
+            return None
+        from pyrunc.container.hooks import state_json
+        from pyrunc.plan.hooks import run_all
+
+        assert self.plan is not None and self.plan.root is not None
+        steps = Program(Registers(CONVERSATION, 127))
+        run_all(steps, inside, "createContainer", state_json(given), [], self.plan.root)
+        return steps
 
     def _take_console(self) -> None:
         assert self.session is not None
@@ -402,13 +413,20 @@ class Creation:
             posix.close(mount)
 
     def _finish(self, key: LookUp, reply: "Reply") -> "Items":
-        assert self.plan is not None and self.facts is not None
+        assert self.plan is not None and self.facts is not None and self.state is not None
         process = self.config["process"]
         name = process["args"][0]
         try:
             path = key.read(reply.data, name)
         except Error as error:
             raise error.prefixed(failure.SETUP) from None
+        if (self.config.get("hooks") or {}).get("startContainer"):
+            from pyrunc.container.hooks import state_json
+
+            given = self.state.hook_state("created")
+            if self.state.private_pid:
+                given["pid"] = 1
+            self.facts.hook_state = state_json(given)
         home = None
         if key.passwd:
             home = home_of(b"".join(reply.notes), (process.get("user") or {}).get("uid") or 0)
@@ -431,7 +449,7 @@ class Creation:
         assert state is not None and session is not None
         if status == "created":
             state.extra["start"] = [
-                [step.why, step.at, step.name, step.key if step.key == "exec" else ""]
+                failure.kept(step)
                 for step in self.last
                 if type(step) is Step
             ]

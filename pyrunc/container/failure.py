@@ -1,6 +1,7 @@
 """What is said of a failed step: why it was there, what it served, the system call and the kernel's answer."""
 
 from pyrunc.errors import Error, ExecError, strerror
+from pyrunc.plan.hooks import NOT_EXECUTED, TIMED_OUT, HookFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,31 @@ def step_error(step: "Step", errno: int, prefix: str = "") -> Error:
     from pyrunc.machine.describe import short
 
     return told(step.why, step.at, step.name, short(step), errno, step.key, prefix)
+
+
+def kept(step: "Step") -> "list[object]":
+    """A step's parts as state.json keeps them for `start`: why, at, name, key."""
+    key = step.key
+    if type(key) is HookFailed:
+        return [step.why, step.at, step.name, key.as_list()]
+    return [step.why, step.at, step.name, key if type(key) is str else ""]
+
+
+def hook_failed(key: object, data: bytes) -> Error:
+    """The Error for a hook that failed inside the container. key: HookFailed, or its as_list()."""
+    from pyrunc.container.hooks import failure, status_text, timeout_text
+
+    kind, index, timeout = key.as_list() if isinstance(key, HookFailed) else key  # type: ignore[misc,attr-defined]
+    status = int.from_bytes(data[:4], "little")
+    output = data[8:].partition(b"\0" * 8)[0]
+    if data[8:].startswith(NOT_EXECUTED):
+        at = 8 + len(NOT_EXECUTED)
+        errno = -int.from_bytes(data[at : at + 8], "little", signed=True)
+        return failure(kind, index, f"exec: {strerror(errno)}", errno=errno)
+    if status == TIMED_OUT:
+        return failure(kind, index, timeout_text(timeout))
+    text = output.rstrip(b"\0\n").decode(errors="replace")
+    return failure(kind, index, f"{status_text(status)}, output: {text}")
 
 
 def told(

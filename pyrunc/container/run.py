@@ -64,7 +64,9 @@ def _await_exec(creation: Creation) -> None:
         reply = session.receive(creation.steps)
     except Lost:
         return
-    if reply.errno and reply.step is not None:
+    if reply.step is not None:
+        if not reply.errno:
+            raise failure.hook_failed(reply.step.key, reply.data)
         raise failure.step_error(reply.step, reply.errno, failure.INIT)
 
 

@@ -41,9 +41,7 @@ def release(store: Store, state: "State") -> None:
     )
     try:
         sock.connect(f"/proc/self/fd/{directory}/start.sock")
-        data = b""
-        while part := sock.recv(65536):
-            data += part
+        data = _answer(sock)
     except ConnectionResetError:
         data = b""
     except OSError as error:
@@ -52,10 +50,23 @@ def release(store: Store, state: "State") -> None:
         posix.close(directory)
         sock.close()
     if len(data) >= REPLY.size:
-        _, index, errno, _, _, _ = REPLY.unpack_from(data)
+        _, index, errno, length, _, _ = REPLY.unpack_from(data)
+        why, at, name, key = state.extra["start"][index]
+        if type(key) is list:
+            raise failure.hook_failed(key, data[REPLY.size : REPLY.size + length])
         if errno:
-            why, at, name, key = state.extra["start"][index]
             raise failure.told(why, at, name, name, errno, key, failure.INIT)
+
+
+def _answer(sock: socket) -> bytes:
+    """One whole reply, or nothing: the init waits for more after a reply, and ends when the connection does."""
+    data = b""
+    wanted = REPLY.size
+    while len(data) < wanted and (part := sock.recv(65536)):
+        data += part
+        if len(data) >= REPLY.size:
+            wanted = REPLY.size + REPLY.unpack_from(data)[3]
+    return data
 
 
 def after_start(store: Store, state: "State") -> None:

@@ -44,6 +44,7 @@ class State:
     """
 
     __slots__ = (
+        "_changed",
         "_config",
         "_store",
         "annotations",
@@ -80,6 +81,7 @@ class State:
         extra: "dict[str, Any] | None" = None,
     ) -> None:
         self._config = config
+        self._changed = config is not None
         self._store: Store | None = None
         self.id = id
         self.bundle = bundle
@@ -109,7 +111,9 @@ class State:
 
     @property
     def config(self) -> "dict[str, Any]":
-        """The configuration, read when first asked for."""
+        """The configuration, read when first asked for. To be saved after a change, it is to be set,
+        if only to itself.
+        """
         if self._config is None:
             if self._store is None:
                 raise Error(f"container {self.id} has no configuration")
@@ -123,6 +127,7 @@ class State:
     @config.setter
     def config(self, config: "Any") -> None:
         self._config = config
+        self._changed = True
         self._follow()
 
     def set_process(self, pid: int) -> None:
@@ -318,10 +323,10 @@ class Store:
         return False
 
     def save(self, state: State) -> None:
-        """Write the state, and its configuration if it was set or read. The caller has the lock."""
-        if state._config is not None:
-            state._follow()
+        """Write the state, and its configuration if it was set. The caller has the lock."""
+        if state._changed:
             self._write(state.id, "config.json", strict.dumps(state._config))
+            state._changed = False
         document = {
             "format": FORMAT,
             "ociVersion": state.oci_version,
@@ -355,6 +360,8 @@ class Store:
             fd = posix.open(id, _DIRECTORY, dir_fd=root)
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise from_os_error(f"remove state directory {self.root}/{id}", error) from None
         try:
             _empty(fd, keep=("state.json", "lock"))
             with self._root_lock():

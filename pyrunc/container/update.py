@@ -74,11 +74,13 @@ def update(globals_: Globals, id: str, changes: Resources) -> None:
         state = store.load(id)
         if state.status() not in ("running", "created", "paused"):
             raise Error("container not running")
-        linux = state.config.setdefault("linux", {})
+        config = state.config
+        linux = config.setdefault("linux", {})
         before: Resources = linux.get("resources") or {}
         after = merge(before, changes)
         _apply(state, before, after, changes)
         linux["resources"] = after
+        state.config = config
         store.save(state)
 
 

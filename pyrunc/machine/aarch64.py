@@ -7,6 +7,7 @@ SYSCALLS = {
     "capget": 90,
     "capset": 91,
     "chdir": 49,
+    "clone": 220,
     "chroot": 51,
     "clock_gettime": 113,
     "clone3": 435,

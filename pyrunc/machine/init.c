@@ -208,8 +208,8 @@ static u64 load(u64 address, u64 width)
 static s64 pseudo(u32 nr, u64 *a)
 {
 	switch (nr - PSEUDO) {
-	case MOVE:
-		return a[0];
+	case MOVE:              /* value, and what makes it negative: ~0 and 1 */
+		return (a[0] ^ a[1]) + a[2];
 	case STORE:             /* address, value, width */
 		if (!within(a[0], 8))
 			return -EINVAL;

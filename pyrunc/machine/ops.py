@@ -208,6 +208,10 @@ class Program:
         """Go on at `label`."""
         self.call("move", 0, zero=label)
 
+    def negate(self, value: Reg, dst: Reg) -> None:
+        """The negative of a register's value: kill(2) takes a process group so."""
+        self.call("move", value, -1, 1, dst=dst)
+
     def close(self, reg: Reg) -> None:
         """Close the descriptor in a register and give the register back."""
         self.call("close", reg)
@@ -247,6 +251,10 @@ class Program:
         if isinstance(space, Space) and not size:
             size = space.size
         self.call("reply", space if space is not None else Ref(SESSION), size, 1, key=key)
+
+    def stop(self, key: object, space: Space) -> None:
+        """As `sync`, on a path that is only taken where something went wrong: a program is not cut here."""
+        self.call("reply", space, space.size, 2, key=key)
 
     def send_fds(self, *regs: Reg) -> None:
         """Send descriptors to Python, ahead of the next reply, in a message that looks like one (see session.py)."""

@@ -7,6 +7,7 @@ SYSCALLS = {
     "capget": 125,
     "capset": 126,
     "chdir": 80,
+    "clone": 56,
     "chroot": 161,
     "clock_gettime": 228,
     "clone3": 435,

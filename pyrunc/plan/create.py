@@ -12,6 +12,7 @@ from pyrunc.plan import capabilities, console, devices, masks, mounts, namespace
 from pyrunc.plan import sysctl as sysctls
 from pyrunc.plan.uapi import (
     CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWUSER,
     EPERM,
@@ -35,7 +36,7 @@ class Facts:
     id, bundle (absolute), rootfs (absolute, without symbolic links). lowest: the first descriptor number that is not the
     container's. agent, child, listener: descriptors that the agent inherits. cgroup: the cgroup's directory, None where the
     child is added by pid or there is none (by_pid tells which). before_clone: appends what the agent shall do first (device program).
-    exposed: for --no-pivot. seccomp: the compiled filter and its flags. idmap_fds: by index of the mount.
+    exposed: for --no-pivot. hook_state: what startContainer hooks read. seccomp: the compiled filter and its flags. idmap_fds: by index of the mount.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class Facts:
         "cgroup_path",
         "child",
         "exposed",
+        "hook_state",
         "id",
         "idmap_fds",
         "keyring",
@@ -73,6 +75,7 @@ class Facts:
         self.by_pid = False
         self.before_clone: Callable[[Program], None] | None = None
         self.exposed: list[str] = []
+        self.hook_state = b"{}"
         self.pivot = True
         self.keyring = True
         self.privileged = True
@@ -123,7 +126,8 @@ def _agent(
     namespaces.time_offsets(p, config, spaces)
     namespaces.join(p, spaces)
     cgroup = None if facts.by_pid else facts.cgroup
-    namespaces.clone(p, spaces.new, plan.child_label, cgroup=cgroup)
+    new = spaces.new & ~CLONE_NEWIPC if spaces.has("user") else spaces.new
+    namespaces.clone(p, new, plan.child_label, cgroup=cgroup)
 
 
 def _child(
@@ -139,6 +143,10 @@ def _child(
         p.sync("begin")
     if spaces.has("user"):
         _become_root(p, config)
+        if spaces.new & CLONE_NEWIPC:
+            # Made by the namespace's root, whose /dev/mqueue is then.
+            p.about("error creating the ipc namespace", spaces.pointers["ipc"])
+            p.call("unshare", CLONE_NEWIPC)
     if spaces.new & CLONE_NEWCGROUP:
         p.about("error creating the cgroup namespace", spaces.pointers["cgroup"])
         p.call("unshare", CLONE_NEWCGROUP)
@@ -237,9 +245,9 @@ def _root_file_system(
         sysctls.private_proc(p, proc)
         sysctls.write_sysctls(p, linux, proc)
         p.close(proc)
+    mounts.read_only_late(p, context)
     masks.read_only_paths(p, linux, root)
     masks.mask_paths(p, linux, root)
-    mounts.read_only_late(p, context)
     if facts.pivot:
         rootfs.pivot(p, root)
     else:
@@ -293,6 +301,15 @@ def finish(
     last = Program(plan.registers)
     if listener is not None:
         process.park(last, listener)
+    prepared = []
+    hooks = (config.get("hooks") or {}).get("startContainer") or []
+    if hooks:
+        from pyrunc.plan.hooks import Prepared
+
+        prepared = [
+            Prepared(last, hook, "startContainer", index, facts.hook_state, environ)
+            for index, hook in enumerate(hooks)
+        ]
     process.execute(
         last,
         config["process"],
@@ -301,6 +318,7 @@ def finish(
         "/process",
         deny_setgroups=deny_setgroups,
         seccomp=facts.seccomp,
+        hooks=prepared,
     )
     return ready, last
 

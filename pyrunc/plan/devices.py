@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 DEFAULT_DEVICES: "tuple[tuple[str, int, int], ...]" = (
     ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
+    ("/dev/random", 1, 8),
     ("/dev/full", 1, 7),
     ("/dev/tty", 5, 0),
-    ("/dev/random", 1, 8),
+    ("/dev/zero", 1, 5),
     ("/dev/urandom", 1, 9),
 )
 LINKS = (

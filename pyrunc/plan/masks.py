@@ -64,7 +64,7 @@ def mask_paths(p: Program, linux: "Linux", root: Reg) -> None:
     p.about("error masking paths: mount tmpfs", "/linux/maskedPaths")
     # nr_blocks=1, nr_inodes=1: nothing can be put there even by who finds a way to write.
     new_filesystem(
-        p, "tmpfs", ["source=tmpfs", "nr_blocks=1", "nr_inodes=1", "mode=755"], tmpfs, attributes=MOUNT_ATTR_RDONLY
+        p, "tmpfs", ["source=tmpfs", "nr_blocks=1", "nr_inodes=1", "ro"], tmpfs, attributes=MOUNT_ATTR_RDONLY
     )
     p.call("move", 0, dst=attached)
     for path, pointer in paths.items():

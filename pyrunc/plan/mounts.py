@@ -18,13 +18,10 @@ from pyrunc.plan.uapi import (
     ENODEV,
     EPERM,
     FSCONFIG_CMD_CREATE,
-    FSCONFIG_CMD_RECONFIGURE,
     FSCONFIG_SET_FLAG,
     FSCONFIG_SET_STRING,
     FSMOUNT_CLOEXEC,
     FSOPEN_CLOEXEC,
-    FSPICK_CLOEXEC,
-    FSPICK_EMPTY_PATH,
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_NODEV,
@@ -386,13 +383,9 @@ def read_only_late(p: Program, context: Context) -> None:
     """Make the tmpfs mounts read-only that were to be so, now that everything below them is in place."""
     for target, why, at, _ in context.late:
         p.about(why, at)
-        fd, fs = p.reg("mount"), p.reg("fs")
+        fd = p.reg("mount")
         open_in_root(p, context.root, target, fd, O_PATH | O_DIRECTORY)
         set_attributes(p, fd, mount_attr(MOUNT_ATTR_RDONLY))
-        p.call("fspick", fd, b"", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH, dst=fs)
-        p.call("fsconfig", fs, FSCONFIG_SET_FLAG, b"ro", None, 0)
-        p.call("fsconfig", fs, FSCONFIG_CMD_RECONFIGURE, None, None, 0)
-        p.close(fs)
         p.close(fd)
 
 

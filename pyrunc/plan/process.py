@@ -43,7 +43,10 @@ from pyrunc.plan.uapi import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyrunc.config.types import Process
+    from pyrunc.plan.hooks import Prepared
 
 RLIMITS = (
     "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO "
@@ -224,7 +227,6 @@ class LookUp:
 
     def read(self, data: bytes, name: str) -> str:
         """The path to execute. Raises Error with the words engines look for."""
-        worst = 0
         for index, path in enumerate(self.paths):
             at = 16 * index
             error = -int.from_bytes(data[at : at + 8], "little", signed=True)
@@ -233,16 +235,12 @@ class LookUp:
                 error = -1
             if not error:
                 return path
-            if error not in (ENOENT, ENOTDIR) and not worst:
-                worst = error
             if "/" in name:
                 if error == -1:
                     raise Error(f'exec: "{name}": is a directory: permission denied')
                 if error in (ENOENT, ENOTDIR):
                     raise Error(f'exec: "{name}": stat {name}: {strerror(error)}', errno=error)
                 raise Error(f'exec: "{name}": {strerror(error)}', errno=error)
-        if worst == EACCES:
-            raise Error(f'exec: "{name}": permission denied', errno=EACCES)
         raise Error(f'exec: "{name}": executable file not found in $PATH', errno=ENOENT)
 
 
@@ -336,11 +334,13 @@ def execute(
     *,
     deny_setgroups: bool = False,
     seccomp: "tuple[bytes, int] | None" = None,
+    hooks: "Sequence[Prepared]" = (),
 ) -> None:
     """Become the user's process. seccomp: the compiled filter and its flags.
 
     Without noNewPrivileges the filter needs CAP_SYS_ADMIN, so it is loaded before the credentials change; with it, as
-    late as possible: then it need not allow what the steps before need.
+    late as possible: then it need not allow what the steps before need. hooks: startContainer hooks, which run as
+    what the user's process will be.
     """
     sets = capabilities.Sets(process.get("capabilities"))
     no_new_privileges = bool(process.get("noNewPrivileges"))
@@ -355,6 +355,8 @@ def execute(
         p.call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if seccomp and no_new_privileges:
         load_filter(p, *seccomp)
+    for hook in hooks:
+        hook.run(p, b"/")
     p.about(f"exec {path}", f"{pointer}/args/0")
     encoded = [arg.encode(errors="surrogateescape") for arg in process.get("args") or []]
     argv = Words((*encoded, 0), "argv")
