@@ -265,7 +265,7 @@ class Machine:
             if dst != 0xFF:
                 self._set(dst, result)
             self._next = index + 1
-            if -4095 <= result < 0 and number < _PSEUDO:
+            if -4095 <= result < 0 and number != _PSEUDO:
                 is_listed = -result in listed
                 jumps = is_listed if flags & 1 else bool(error) and not is_listed
                 if jumps:
