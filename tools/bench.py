@@ -65,8 +65,10 @@ class Bench:
         self.name = name
         self.program = program
         self.root = directory / f"{name}-state"
-        self.true: Bundle = make_bundle(directory / f"{name}-true")
-        self.sleep = make_bundle(directory / f"{name}-sleep").args("/bin/sleep", "1000")
+        # The version of the specification that the oldest crun in use knows.
+        version = {"ociVersion": "1.0.2"}
+        self.true: Bundle = make_bundle(directory / f"{name}-true", version)
+        self.sleep = make_bundle(directory / f"{name}-sleep", version).args("/bin/sleep", "1000")
         self.samples: dict[str, list[tuple[float, float]]] = {}
         self.resident: list[float] = []
         self.failure = ""
@@ -80,6 +82,8 @@ class Bench:
     def steps(self, id: str) -> list[Callable[[], None]]:
         """The calls of one round, in order; the rounds of all runtimes are interleaved."""
         pid_file = self.sleep.path / "pid"
+        # A session keyring outlives its container for a moment, under the container's id.
+        id = f"{id}-{self.name}"
 
         def look() -> None:
             # Let the init that waits for `start` settle before its memory is read.
@@ -111,7 +115,11 @@ class Bench:
         self.note("delete", "delete", id)
 
     def clean(self, id: str) -> None:
-        subprocess.run(self.command("delete", "--force", id), check=False, capture_output=True)
+        subprocess.run(
+            self.command("delete", "--force", f"{id}-{self.name}"),
+            check=False,
+            capture_output=True,
+        )
 
 
 def resident(pid: int) -> float:
