@@ -64,7 +64,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Take this run's part of the tests; skip what the machine cannot show, with the reason."""
     part, _, parts = str(config.getoption("--shard")).partition("/")
     # Neighbours stay together, since they often share what a fixture keeps.
-    mine, others = [], []
+    mine: list[pytest.Item] = []
+    others: list[pytest.Item] = []
     for number, item in enumerate(items):
         (mine if number // 8 % int(parts) == int(part) - 1 else others).append(item)
     if others:

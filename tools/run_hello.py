@@ -8,7 +8,9 @@ that needs no privilege: root inside is the caller outside.
 
 import json
 import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,12 +34,14 @@ def rootless_bundle(source: Path, target: Path) -> None:
 def main() -> int:
     program = os.path.abspath(sys.argv[1])
     bundle = ROOT / "bundles/hello"
-    if os.geteuid() != 0:
-        home = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/pyrunc-{os.getuid()}"
-        target = Path(home) / "hello"
-        rootless_bundle(bundle, target)
-        bundle = target
-    os.execv(program, [program, "run", str(bundle)])
+    if os.geteuid() == 0:
+        os.execv(program, [program, "run", str(bundle)])
+    with tempfile.TemporaryDirectory(prefix="pyrunc-") as directory:
+        rootless = Path(directory) / bundle.name
+        rootless_bundle(bundle, rootless)
+        # Not every login has an XDG_RUNTIME_DIR for the state.
+        command = [program, "--root", f"{directory}/state", "run", str(rootless)]
+        return subprocess.run(command, check=False).returncode
 
 
 if __name__ == "__main__":
