@@ -15,17 +15,25 @@ The init dies with pyrunc (PDEATHSIG, and the end of its session) until it has b
 
 import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
-from _struct import pack
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.config.load import load_config
 from pyrunc.container import failure
 from pyrunc.container.conduct import conduct, first_piece
+from pyrunc.container.host import (
+    oom_killed,
+    own_capabilities,
+    read_file,
+    reap,
+    send_fd,
+    write_file,
+    write_pid_file,
+)
 from pyrunc.container.state import State, Store
 from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
 from pyrunc.machine.ops import CONVERSATION, Fd, Label, Program, Registers, Step
-from pyrunc.machine.session import Lost, Session, Trace, pair, sealed_init, spawn
+from pyrunc.machine.session import Agent, Lost, Session, Trace, pair, sealed_init, spawn
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.console import Console
 from pyrunc.plan.create import CreatePlan, Facts, compile_create, finish
@@ -33,8 +41,16 @@ from pyrunc.plan.inroot import Target
 from pyrunc.plan.mounts import CopyUp, InheritMode
 from pyrunc.plan.namespaces import Namespaces
 from pyrunc.plan.process import LookUp, check_capabilities, environment, home_of
-from pyrunc.plan.uapi import CLONE_NEWUSER, EAGAIN, ENOENT, FSCONFIG_SET_STRING
+from pyrunc.plan.uapi import (
+    CLONE_NEWUSER,
+    EAGAIN,
+    EINVAL,
+    ENOENT,
+    ENOTDIR,
+    FSCONFIG_SET_STRING,
+)
 from pyrunc import cgroups
+from pyrunc.cgroups import delegate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,6 +135,7 @@ class Creation:
             systemd=self.globals.systemd_cgroup,
             rootless=self.globals.is_rootless(),
             annotations=config.get("annotations") or {},
+            owner=delegate.owner(config),
         )
         # Written before the cgroup exists: whatever dies from here on can be removed by `delete --force`.
         state.cgroup = manager.to_state()
@@ -132,6 +149,7 @@ class Creation:
             if program is not None:
                 self._restrict_devices(program, facts.cgroup)
         else:
+            state.cgroup = manager.to_state()
             facts.cgroup = None
             facts.by_pid = bool(getattr(manager, "needs_pid", False))
         facts.cgroup_mount = getattr(manager.host, "mount", "") or "/sys/fs/cgroup"
@@ -142,7 +160,27 @@ class Creation:
         from pyrunc.cgroups import bpf
 
         assert self.facts is not None
-        self.facts.before_clone = lambda steps: bpf.attach(steps, program, cgroup)
+        assert self.manager is not None
+        # A container around us may forbid bpf(2); v1's device controller, not ours, rules there anyway.
+        optional = self.manager.host.mode != "unified"
+        self.facts.before_clone = lambda steps: bpf.attach(
+            steps, program, cgroup, optional=optional
+        )
+
+    def _restrict_devices_later(self, program: bytes) -> None:
+        """The same where the cgroup only exists now: by an agent of its own."""
+        from pyrunc.cgroups import bpf
+
+        assert self.manager is not None and self.facts is not None
+        directory = fcntl(self.manager.leaf(), F_DUPFD_CLOEXEC, self.facts.lowest + 8)
+        with Agent(self.facts.lowest + 8, (directory,)) as session:
+            steps = Program()
+            bpf.attach(steps, program, Fd(directory, "cgroup"))
+            steps.sync("done")
+            reply = session.run(steps)
+            if reply.errno and reply.step is not None:
+                raise failure.step_error(reply.step, reply.errno, failure.SETUP)
+        posix.close(directory)
 
     def _join(self, path: str) -> str:
         return path if path.startswith("/") else f"{self.request.bundle}/{path}"
@@ -162,6 +200,10 @@ class Creation:
                 "cannot use console socket if runc will not detach or allocate tty",
                 pointer="/process/terminal",
             )
+        if terminal and not detached:
+            from pyrunc.container.terminal import check_terminal
+
+            check_terminal()
 
     def _preserved(self) -> int:
         """How many descriptors from 3 on the container gets: LISTEN_FDS meant for us, and --preserve-fds."""
@@ -267,6 +309,23 @@ class Creation:
         listener.close()
         return number
 
+    def _move_refused(self, step: Step) -> int:
+        """The errno that tells more than move_mount's EINVAL, where a file meets a directory."""
+        from pyrunc.plan.inroot import is_directory
+
+        assert self.session is not None
+        kinds = []
+        for reg in (step.args[0], step.args[2]):
+            p = Program(Registers(CONVERSATION, 127))
+            no = Label("no directory")
+            is_directory(p, reg, no)  # type: ignore[arg-type]
+            p.sync("directory")
+            p.label(no)
+            p.sync("other")
+            reply = self.session.run(p)
+            kinds.append(reply.step is not None and reply.step.key == "directory")
+        return ENOTDIR if kinds[0] != kinds[1] else EINVAL
+
     def _end_agent(self) -> None:
         if self.agent is not None:
             self.agent.close()
@@ -337,6 +396,8 @@ class Creation:
                 where = f"{step.why} ({step.at[1:]})" if step.at else step.why
                 raise error.prefixed(f"{failure.INIT}{where}: ") from None
             return False, ()
+        if step.name == "move_mount" and errno == EINVAL:
+            errno = self._move_refused(step)
         raise failure.step_error(step, errno, failure.INIT)
 
     def _begin(self) -> None:
@@ -345,6 +406,9 @@ class Creation:
         if self.facts.by_pid:
             self.manager.add(self.pid)
             self.state.cgroup = self.manager.to_state()
+            program = self.manager.device_program()
+            if program is not None:
+                self._restrict_devices_later(program)
         if Namespaces(self.config).new & CLONE_NEWUSER:
             from pyrunc.container.idmap import write_maps
 
@@ -386,7 +450,11 @@ class Creation:
             send_fd(self.request.console_socket, master, b"/dev/ptmx", "console socket")
             posix.close(master)
         else:
+            from pyrunc.container.terminal import adopt
+
             self.console = master
+            size = self.config["process"].get("consoleSize") or {}
+            adopt(master, sized=bool(size.get("height") or size.get("width")))
 
     def _inherit_mode(self, key: InheritMode, data: bytes) -> "Items | None":
         if int.from_bytes(data[:4], "little"):
@@ -515,14 +583,6 @@ class Creation:
 # -- small things of the host ---------------------------------------------------------------------
 
 
-def reap(pid: int) -> int:
-    """Wait for a child; its status, 0 where it is not ours."""
-    try:
-        return posix.waitpid(pid, 0)[1]
-    except ChildProcessError:
-        return 0
-
-
 def real_path(path: str) -> str:
     """The path without symbolic links. Raises Error where there is nothing."""
     try:
@@ -533,18 +593,6 @@ def real_path(path: str) -> str:
         return posix.readlink(f"/proc/self/fd/{fd}")
     finally:
         posix.close(fd)
-
-
-def own_capabilities() -> int:
-    """What this process may give to others: its permitted capabilities that are in its bounding set."""
-    found = 0
-    bounding = 0
-    for line in read_file("/proc/self/status").split(b"\n"):
-        if line.startswith(b"CapPrm:"):
-            found = int(line[7:], 16)
-        elif line.startswith(b"CapBnd:"):
-            bounding = int(line[7:], 16)
-    return found & bounding
 
 
 def exposed_mounts(rootfs: str) -> "list[str]":
@@ -567,64 +615,3 @@ def unescape(text: str) -> str:
     for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(code, char)
     return text
-
-
-def oom_killed(manager: "cgroups.Manager") -> bool:
-    """Whether the kernel has killed something in the cgroup for its memory limit."""
-    try:
-        events = read_file(f"{manager.path}/memory.events")
-    except OSError:
-        return False
-    return any(
-        line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in events.split(b"\n")
-    )
-
-
-def read_file(path: str) -> bytes:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        parts = []
-        while part := posix.read(fd, 65536):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        posix.close(fd)
-
-
-def write_file(path: str, data: bytes) -> None:
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-    try:
-        posix.write(fd, data)
-    finally:
-        posix.close(fd)
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """The bare decimal pid, whole or not at all: engines read the file as a number."""
-    directory, slash, name = path.rpartition("/")
-    temporary = f"{directory}{slash}.{name}.{posix.getpid()}"
-    try:
-        fd = posix.open(
-            temporary,
-            posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC,
-            0o644,
-        )
-        try:
-            posix.write(fd, str(pid).encode())
-        finally:
-            posix.close(fd)
-        posix.rename(temporary, path)
-    except OSError as error:
-        raise from_os_error("write pid file", error) from None
-
-
-def send_fd(path: str, fd: int, data: bytes, what: str) -> None:
-    """Connect to a stream socket and send one descriptor (SCM_RIGHTS)."""
-    sock = socket(AF_UNIX, SOCK_STREAM)
-    try:
-        sock.connect(path)
-        sock.sendmsg([data], [(1, 1, pack("<i", fd))])
-    except OSError as error:
-        raise from_os_error(f"{what} {path}", error) from None
-    finally:
-        sock.close()

@@ -1,23 +1,20 @@
 """`pyrunc run`: create, execute, wait and delete, without the detour over a waiting init."""
 
-import posix
-from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, sigwaitinfo
-
+from pyrunc.container import failure
+from pyrunc.container.attend import attend, become_subreaper, block_signals
 from pyrunc.container.create import Creation
 from pyrunc.container.start import after_start
 from pyrunc.errors import Error
-from pyrunc.container import failure
-from pyrunc.machine.session import SIGNALS, Lost
+from pyrunc.machine.session import Lost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from signal import SIG_SETMASK, pthread_sigmask
+
     from pyrunc.container.request import CreateRequest
     from pyrunc.globals import Globals
-
-SIGCHLD, SIGWINCH, SIGURG = 17, 28, 23
-# Signals that say something of pyrunc itself are not the container's.
-_OWN = (4, 5, 7, 8, 9, 11, 19, SIGCHLD, SIGURG, 31)
-PR_SET_CHILD_SUBREAPER = 36
+else:
+    from _signal import SIG_SETMASK, pthread_sigmask
 
 
 def run(globals_: "Globals", request: "CreateRequest") -> int:
@@ -27,7 +24,7 @@ def run(globals_: "Globals", request: "CreateRequest") -> int:
     try:
         creation.prepare()
         if not request.detach:
-            old_mask = pthread_sigmask(SIG_BLOCK, [s for s in SIGNALS if s not in (9, 19)])
+            old_mask = block_signals()
             if not request.no_subreaper:
                 become_subreaper()
         creation.build()
@@ -48,7 +45,7 @@ def run(globals_: "Globals", request: "CreateRequest") -> int:
     if request.detach:
         return 0
     try:
-        return _attend(creation, pid)
+        return attend(pid, creation.console)
     finally:
         if not request.keep:
             _delete(globals_, request.id)
@@ -68,56 +65,6 @@ def _await_exec(creation: Creation) -> None:
         if not reply.errno:
             raise failure.hook_failed(reply.step.key, reply.data)
         raise failure.step_error(reply.step, reply.errno, failure.INIT)
-
-
-def _attend(creation: Creation, pid: int) -> int:
-    """Pass signals and the terminal on until the process ends, and reap whatever ends meanwhile."""
-    if creation.console >= 0:
-        from pyrunc.container.terminal import relay
-
-        return relay(creation.console, pid, forward)
-    waited = [s for s in SIGNALS if s not in (9, 19)]
-    while True:
-        # Before waiting: the process may have ended before its signal was blocked.
-        code = reap_until(pid)
-        if code is not None:
-            return code
-        forward(pid, sigwaitinfo(waited).si_signo)
-
-
-def forward(pid: int, number: int) -> None:
-    """Pass a signal on to the container's process, where it is meant for it."""
-    if number in _OWN or number == SIGWINCH:
-        return
-    try:
-        posix.kill(pid, number)
-    except OSError:
-        pass
-
-
-def reap_until(pid: int) -> "int | None":
-    """Reap all children that have ended; the exit status of `pid` if it is among them."""
-    code = None
-    while True:
-        try:
-            ended, status = posix.waitpid(-1, posix.WNOHANG)
-        except ChildProcessError:
-            return code
-        if not ended:
-            return code
-        if ended == pid:
-            code = exit_code(status)
-
-
-def exit_code(status: int) -> int:
-    """A wait status as a shell gives it."""
-    if posix.WIFSIGNALED(status):
-        return 128 + posix.WTERMSIG(status)
-    return posix.WEXITSTATUS(status)
-
-
-def become_subreaper() -> None:
-    """Adopt orphans of the container, so that none is left when pyrunc ends (prctl(2), PR_SET_CHILD_SUBREAPER)."""
 
 
 def _delete(globals_: "Globals", id: str) -> None:

@@ -196,3 +196,28 @@ def spawn(memfd: int, session: int, inherit: "tuple[int, ...]") -> int:
         setsigmask=(),
         setsigdef=SIGNALS,
     )
+
+
+class Agent:
+    """A host agent for a few programs: `with Agent(lowest, inherit) as session`."""
+
+    __slots__ = ("inherit", "lowest", "pid", "session")
+
+    def __init__(self, lowest: int, inherit: "tuple[int, ...]" = ()) -> None:
+        self.lowest = lowest
+        self.inherit = inherit
+
+    def __enter__(self) -> Session:
+        ours, theirs = pair(self.lowest)
+        memfd = sealed_init()
+        try:
+            self.pid = spawn(memfd, theirs, self.inherit)
+        finally:
+            posix.close(memfd)
+            posix.close(theirs)
+        self.session = Session(ours, "agent")
+        return self.session
+
+    def __exit__(self, *exception: object) -> None:
+        self.session.close()
+        posix.waitpid(self.pid, 0)

@@ -1,0 +1,95 @@
+"""Small things on the host: reading and writing files, sending descriptors, reaping.
+
+Import cost: posix, _socket, _struct.
+"""
+
+import posix
+from _socket import AF_UNIX, SOCK_STREAM, socket
+from _struct import pack
+
+from pyrunc.errors import from_os_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cgroups import Manager
+
+
+def reap(pid: int) -> int:
+    """Wait for a child; its status, 0 where it is not ours."""
+    try:
+        return posix.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return 0
+
+
+def own_capabilities() -> int:
+    """What this process may give to others: what is permitted to it and in its bounding set."""
+    found = 0
+    bounding = 0
+    for line in read_file("/proc/self/status").split(b"\n"):
+        if line.startswith(b"CapPrm:"):
+            found = int(line[7:], 16)
+        elif line.startswith(b"CapBnd:"):
+            bounding = int(line[7:], 16)
+    return found & bounding
+
+
+def oom_killed(manager: "Manager") -> bool:
+    """Whether the kernel has killed something in the cgroup for its memory limit."""
+    try:
+        events = read_file(f"{manager.path}/memory.events")
+    except OSError:
+        return False
+    return any(
+        line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in events.split(b"\n")
+    )
+
+
+def read_file(path: str) -> bytes:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        parts = []
+        while part := posix.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        posix.close(fd)
+
+
+def write_file(path: str, data: bytes) -> None:
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        posix.write(fd, data)
+    finally:
+        posix.close(fd)
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """The bare decimal pid, whole or not at all: engines read the file as a number."""
+    directory, slash, name = path.rpartition("/")
+    temporary = f"{directory}{slash}.{name}.{posix.getpid()}"
+    try:
+        fd = posix.open(
+            temporary,
+            posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC,
+            0o644,
+        )
+        try:
+            posix.write(fd, str(pid).encode())
+        finally:
+            posix.close(fd)
+        posix.rename(temporary, path)
+    except OSError as error:
+        raise from_os_error("write pid file", error) from None
+
+
+def send_fd(path: str, fd: int, data: bytes, what: str) -> None:
+    """Connect to a stream socket and send one descriptor (SCM_RIGHTS)."""
+    sock = socket(AF_UNIX, SOCK_STREAM)
+    try:
+        sock.connect(path)
+        sock.sendmsg([data], [(1, 1, pack("<i", fd))])
+    except OSError as error:
+        raise from_os_error(f"{what} {path}", error) from None
+    finally:
+        sock.close()
