@@ -180,19 +180,19 @@ def _check_interface(shown: str, name: str, pointer: str) -> None:
 def _check_sysctl(name: str, namespaces: "dict[str, str]") -> None:
     """A parameter has to belong to a namespace of the container's own (namespaces(7))."""
     pointer = "/linux/sysctl/" + escaped(name)
-    dotted = name
     slash, dot = name.find("/"), name.find(".")
-    if slash >= 0 and (dot < 0 or slash < dot):  # sysctl(8): the first separator decides
-        dotted = name.translate({ord("."): "/", ord("/"): "."})
-    parts = dotted.split(".")
-    if "" in parts or any("/" in part and ".." in part.split("/") for part in parts):
+    swapped = name.translate({ord("."): "/", ord("/"): "."})
+    # sysctl(8): the first separator decides which of the two separates.
+    path, dotted = (name, swapped) if 0 <= slash and (dot < 0 or slash < dot) else (swapped, name)
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):  # net/../kernel is not the network's
         refuse(f'sysctl "{name}" is not a name of a kernel parameter', pointer)
     if dotted in IPC_SYSCTLS or dotted.startswith("fs.mqueue."):
         if "ipc" not in namespaces:
             refuse(f'sysctl "{name}" is not allowed in the hosts ipc namespace', pointer)
     elif parts[0] == "net":
-        path = namespaces.get("network")
-        if path is None or (path and _is_own_network(path, pointer)):
+        joined = namespaces.get("network")
+        if joined is None or (joined and _is_own_network(joined, pointer)):
             refuse(f'sysctl "{name}" not allowed in host network namespace', pointer)
     elif dotted == "kernel.hostname" and "uts" in namespaces:
         refuse(
