@@ -85,7 +85,7 @@ def become_subreaper() -> None:
     """
     try:
         try:
-            import _prctl
+            import _prctl  # type: ignore[import-not-found]
         except ImportError:
             from pyrunc import thirdparty
 

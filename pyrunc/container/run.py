@@ -18,7 +18,7 @@ else:
 
 
 def run(globals_: "Globals", request: "CreateRequest") -> int:
-    """Run a container; its exit status, or 128 and the number of the signal that killed it; 0 with `detach`."""
+    """Run a container; its exit status, or 128 and the signal that killed it; 0 with `detach`."""
     creation = Creation(globals_, request, listen=False)
     old_mask = None
     try:

@@ -45,8 +45,9 @@ def check_terminal() -> None:
 
 
 def adopt(master: int, *, sized: bool) -> None:
-    """Prepare a new pty by its master: newlines are left alone, and the size is that of the caller's
-    terminal, unless the pty is `sized`."""
+    """Prepare a new pty by its master: newlines are left alone, and the size is that of the
+    caller's terminal, unless the pty is `sized`.
+    """
     attributes = termios.tcgetattr(master)
     attributes[1] &= ~termios.ONLCR
     termios.tcsetattr(master, termios.TCSANOW, attributes)
@@ -276,7 +277,7 @@ class _Relay:
 
 
 def _read(fd: int, most: int) -> "bytes | None":
-    """What can be read; None where nothing can just now, b"" at the end and after a hang-up (EIO)."""
+    """What can be read; None where nothing can just now, b"" at the end or after a hang-up."""
     try:
         return posix.read(fd, most)
     except OSError as error:
