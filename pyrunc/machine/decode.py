@@ -77,7 +77,7 @@ def _place(value: At) -> str:
     name = base.kind or "structure" if isinstance(base, Words) else plain(base)
     if name == "statx" and value.offset in names.STATX_FIELDS:
         return "statx." + names.STATX_FIELDS[value.offset]
-    return f"{name}+{value.offset}"
+    return f"{name}+{value.offset}" if value.offset else name
 
 
 def text(value: object) -> str:
@@ -175,6 +175,11 @@ def device(value: int) -> str:
     return f"makedev({major}, {minor})" if value else "0"
 
 
+def clone_flags(value: int) -> str:
+    """clone(2) takes the signal of the child's end in the lowest byte of the flags."""
+    return f"{flags(value & ~0xFF, names.CLONE)}|{one(value & 0xFF, names.SIGNALS)}"
+
+
 def io_priority(value: int) -> str:
     return f"{one(value >> 13, names.IO_CLASS)}|{value & 0x1FFF}"
 
@@ -215,6 +220,7 @@ MEMBERS: "dict[str, dict[str, Decoder]]" = {
         "attr_clr": bits(names.MOUNT_ATTR),
         "propagation": bits(names.MS),
     },
+    "sigaction": {"handler": choice({0: "SIG_DFL", 1: "SIG_IGN"}), "flags": HEX},
     "clone_args": {"flags": CLONE, "exit_signal": SIGNAL},
     "cap_header": {"version": HEX},
     "cap_data": {
@@ -233,6 +239,7 @@ MEMBERS: "dict[str, dict[str, Decoder]]" = {
 }
 # Members that say something even when they are zero.
 ALWAYS = {"rlimit": ("soft", "hard"), "winsize": ("rows", "columns"), "open_how": ("flags",)}
+ALWAYS["sigaction"] = ("handler",)
 ALWAYS["cap_data"] = ("effective", "permitted", "inheritable")
 
 

@@ -26,6 +26,7 @@ from pyrunc.machine.decode import (
     array,
     bits,
     choice,
+    clone_flags,
     device,
     environment,
     hidden,
@@ -55,6 +56,7 @@ CALLS: "dict[str, tuple[Decoder, ...]]" = {
     "capset": (struct("cap_header"), struct("cap_data")),
     "chdir": (PATH,),
     "chroot": (PATH,),
+    "clone": (number_as(clone_flags), plain, plain),
     "clone3": (struct("clone_args"), hidden),
     "close": (FD,),
     "close_range": (INT, last_descriptor, bits(names.CLOSE_RANGE)),
@@ -96,6 +98,7 @@ CALLS: "dict[str, tuple[Decoder, ...]]" = {
     "read": (FD, plain, INT),
     "readlinkat": (FD, PATH, plain, INT),
     "renameat2": (FD, PATH, FD, PATH, bits(names.RENAME)),
+    "rt_sigaction": (SIGNAL, struct("sigaction"), plain, hidden),
     "sched_setaffinity": (INT, hidden, mask),
     "sched_setattr": (INT, struct("sched_attr"), INT),
     "sched_setscheduler": (INT, choice(names.SCHEDULER), plain),
@@ -207,7 +210,8 @@ def _move(step: Step) -> str:
     value = step.args[0]
     if step.zero is not None and step.dst is None and type(value) is int and not value:
         return "jump"
-    return f"move({plain(value)})" if step.dst is not None else f"test({plain(value)})"
+    shown = ("-" if step.args[1:] == (-1, 1) else "") + plain(value)
+    return f"move({shown})" if step.dst is not None else f"test({shown})"
 
 
 def _store(step: Step) -> str:
@@ -247,7 +251,8 @@ def _reply(step: Step) -> str:
     parts = [f'"{key}"'] if key else []
     if size:
         parts += [plain(place), plain(size)]
-    return f"{'sync' if wait else 'reply'}({', '.join(parts)})"
+    name = {0: "reply", 2: "stop"}.get(wait, "sync") if isinstance(wait, int) else "sync"
+    return f"{name}({', '.join(parts)})"
 
 
 PSEUDO: "dict[str, Callable[[Step], str]]" = {

@@ -118,7 +118,7 @@ class Kernel:
 
     answers: by name: a result (negative: an errno), a list of results one after another of which
     the last stays, or a function of the Call. What is not in it gets a fresh descriptor where the
-    step keeps its result, and 0 otherwise. clone3 gives fresh pids.
+    step keeps its result, and 0 otherwise; clone and clone3 give fresh pids.
     """
 
     def __init__(self, answers: "Mapping[str, Answer] | None" = None) -> None:
@@ -163,7 +163,7 @@ class Kernel:
         return [call for call in self.calls if call.name in names]
 
     def _default(self, call: Call) -> int:
-        if call.name == "clone3":
+        if call.name in ("clone", "clone3"):
             self._next_pid += 1
             return self._next_pid
         if call.step is not None and call.step.dst is not None:
@@ -176,7 +176,7 @@ class Machine:
     """The machine itself: registers, arena, and the program in it.
 
     Feed it a message as it goes over the socket; replies come as (op, errno, data). A process that
-    clone3 made is another Machine, in `children`, which stands at the step after the call.
+    clone or clone3 made is another Machine, in `children`, which stands at the step after the call.
     """
 
     def __init__(
@@ -288,7 +288,7 @@ class Machine:
         if step is not None:
             args = args[: len(step.args)]
         result = self.kernel(Call(name, args, step, self.memory))
-        if name == "clone3" and result > 0:
+        if name in ("clone", "clone3") and result > 0:
             self.children.append(self._fork(index))
         if name == "exit_group" or (name in ("execve", "execveat") and result >= 0):
             self.ended = name
@@ -313,7 +313,7 @@ class Machine:
     def _pseudo(self, number: int, args: "tuple[int, ...]") -> int:
         """move, store, load and check; the result as a signed number."""
         if number == 0:
-            return _signed(args[0])
+            return _signed((args[0] ^ args[1]) + args[2] & _MASK)
         address = args[0]
         if not self.memory.holds(address, 8):
             return -_EINVAL

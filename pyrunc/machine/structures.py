@@ -18,6 +18,7 @@ WORDS = {
     "set_tid_size cgroup",
     "rlimit": "soft hard",
     "sock_fprog": "len filter",
+    "sigaction": "handler flags restorer mask",
     "iovec": "base len",
     "msghdr": "name namelen iov iovlen control controllen flags",
 }

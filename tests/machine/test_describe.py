@@ -126,6 +126,8 @@ EXAMPLES: "list[tuple[str, tuple[object, ...], str]]" = [
         (Words((1 << 33, 0, 0, 0, 17, 0, 0, 0, 0, 0, Fd(14, "cgroup")), "clone_args"), 88),
         "clone3({flags=CLONE_INTO_CGROUP, exit_signal=SIGCHLD, cgroup=cgroup})",
     ),
+    ("clone", (0x1011, 0, Space(8, "pidfd"), 0, 0), "clone(CLONE_PIDFD|SIGCHLD, 0, pidfd, 0, 0)"),
+    ("rt_sigaction", (32, bytes(32), None, 8), "rt_sigaction(32, {handler=SIG_DFL}, NULL)"),
     ("unshare", (0x2000000,), "unshare(CLONE_NEWCGROUP)"),
     ("setns", (FD, 0x40000000), "setns(fd, CLONE_NEWNET)"),
     ("setns", (FD, 0x80), "setns(fd, CLONE_NEWTIME)"),
@@ -245,6 +247,7 @@ def test_examples(name: str, args: "tuple[object, ...]", text: str) -> None:
 
 PSEUDO: "list[tuple[str, tuple[object, ...], str]]" = [
     ("move", (ROOT,), "test(root)"),
+    ("store", (At(Space(16, "answer"), 0), FD, 8), "store(answer, fd, 8)"),
     ("store", (At(STATX, 8), FD, 8), "store(statx.attributes, fd, 8)"),
     ("store", (At(Words((0,), "cmsghdr"), 16), FD, 4), "store(cmsghdr+16, fd, 4)"),
     ("load", (At(STATX, 28), 2), "load(statx.mode, 2)"),
@@ -261,6 +264,7 @@ PSEUDO: "list[tuple[str, tuple[object, ...], str]]" = [
     ),
     ("check", (Ref(SESSION), 8, 0, 1, 40), "fail(ELOOP)"),
     ("reply", (Ref(FD), 8, 0), "reply(&fd, 8)"),
+    ("reply", (STATX, 256, 2), "stop(statx, 256)"),
     ("reply", (STATX, 256, 1), "sync(statx, 256)"),
 ]
 
@@ -343,6 +347,14 @@ def test_outcome() -> None:
     assert describe(jump) == "jump"
     assert outcome(jump) == 'go to "there"'
     assert outcome(jump, lambda label: "17") == "go to 17"
+
+
+def test_negation() -> None:
+    p = Program()
+    p.negate(ROOT, FD)
+    (item,) = p.items
+    assert isinstance(item, Step)
+    assert (describe(item), outcome(item)) == ("move(-root)", "= fd")
 
 
 def test_quoting() -> None:

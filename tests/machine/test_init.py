@@ -589,3 +589,12 @@ def test_raw_space_keeps_what_was_there() -> None:
                 p.store(space, value, 8)
             p.sync("look", space)
             assert word(agent.session.run(p).data) == 5
+
+
+def test_negate() -> None:
+    with running() as agent:
+        p = Program()
+        pid, group = p.reg("pid"), p.reg("group")
+        p.call("getpid", dst=pid)
+        p.negate(pid, group)
+        assert values(agent, p, group) == [(1 << 64) - agent.pid]

@@ -90,7 +90,7 @@ def plans(draw: st.DrawFn) -> Plan:
             }[name]
             p.call(name, *args, **more)
         elif kind == "move":
-            p.call("move", draw(OPERAND), **more)
+            p.call("move", *draw(st.lists(OPERAND, min_size=1, max_size=3)), **more)
         elif kind == "store":
             p.call("store", draw(st.one_of(place, outside)), draw(OPERAND), draw(WIDTH), **more)
         elif kind == "load":
