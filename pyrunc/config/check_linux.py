@@ -5,7 +5,6 @@ Import cost: posix and pyrunc's own modules.
 
 import posix
 
-from pyrunc.config import lists
 from pyrunc.config.check_resources import check_resources
 from pyrunc.config.names import IPC_SYSCTLS
 from pyrunc.config.refusal import escaped, refuse
@@ -183,7 +182,7 @@ def _check_sysctl(name: str, namespaces: "dict[str, str]") -> None:
     slash, dot = name.find("/"), name.find(".")
     swapped = name.translate({ord("."): "/", ord("/"): "."})
     # sysctl(8): the first separator decides which of the two separates.
-    path, dotted = (name, swapped) if 0 <= slash and (dot < 0 or slash < dot) else (swapped, name)
+    path, dotted = (name, swapped) if slash >= 0 and (dot < 0 or slash < dot) else (swapped, name)
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):  # net/../kernel is not the network's
         refuse(f'sysctl "{name}" is not a name of a kernel parameter', pointer)
@@ -245,6 +244,8 @@ def _check_seccomp(seccomp: "Seccomp") -> None:
 
 def _check_memory_policy(policy: "MemoryPolicy") -> None:
     """The rules of set_mempolicy(2), whose EINVAL names none of them."""
+    from pyrunc.config import lists  # few configurations need it
+
     pointer = "/linux/memoryPolicy"
     mode, nodes = policy["mode"], policy.get("nodes", "")
     try:

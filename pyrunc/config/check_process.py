@@ -3,7 +3,6 @@
 Import cost: pyrunc's own modules.
 """
 
-from pyrunc.config import lists
 from pyrunc.config.names import CAPABILITIES
 from pyrunc.config.refusal import refuse
 
@@ -46,8 +45,9 @@ def check_process(process: "Process", pointer: str) -> "list[str]":
     if "scheduler" in process:
         _check_scheduler(process["scheduler"], pointer + "/scheduler")
     affinity = process.get("execCPUAffinity", {})
-    _check_cpus(affinity.get("initial", ""), pointer + "/execCPUAffinity/initial")
-    _check_cpus(affinity.get("final", ""), pointer + "/execCPUAffinity/final")
+    if affinity:
+        _check_cpus(affinity.get("initial", ""), pointer + "/execCPUAffinity/initial")
+        _check_cpus(affinity.get("final", ""), pointer + "/execCPUAffinity/final")
     if "capabilities" in process:
         return _check_capabilities(process["capabilities"])
     return []
@@ -97,6 +97,8 @@ def _check_scheduler(scheduler: "Scheduler", pointer: str) -> None:
 
 
 def _check_cpus(text: str, pointer: str) -> None:
+    from pyrunc.config import lists  # few configurations need it
+
     try:
         lists.parse(text, MOST_CPUS)
     except ValueError as error:
