@@ -299,6 +299,7 @@ def finish(
     ready.about("error waiting to be started")
     ready.sync("ready")
     last = Program(plan.registers)
+    process.outlive(last)
     if listener is not None:
         process.park(last, listener)
     prepared = []

@@ -15,6 +15,7 @@ from pyrunc.plan.uapi import (
     AT_FDCWD,
     EACCES,
     EINVAL,
+    ELOOP,
     ENOENT,
     ENOSYS,
     ENOTDIR,
@@ -58,7 +59,8 @@ _NOFILE = 7
 _ENOUGH_FILES = 64
 
 DEFAULT_UMASK = 0o022
-PASSWD_SIZE = 1 << 19
+# /etc/passwd and /etc/group are read so far.
+FILE_SIZE = 1 << 19
 _NO_ID = 0xFFFFFFFF
 
 
@@ -244,6 +246,30 @@ class LookUp:
         raise Error(f'exec: "{name}": executable file not found in $PATH', errno=ENOENT)
 
 
+def note_file(p: Program, root: Reg, path: str, space: Space) -> None:
+    """Send the text of a regular file of the container, as far as it fits, in a reply of its own; nothing where it cannot
+    be read. Nobody is waited for: it may be a FIFO, a terminal, or a link to something in /proc."""
+    p.about(f"error reading the container's /{path}")
+    fd, length = p.reg(path.rpartition("/")[2]), p.reg("length")
+    none, unreadable = Label(f"no {path}"), Label(f"{path} cannot be read")
+    p.call("move", 0, dst=length)
+    absent = (ENOENT, ENOTDIR, EACCES, ELOOP)
+    flags = O_RDONLY | O_NONBLOCK | O_NOCTTY
+    open_in_root(p, root, path, fd, flags, only=absent, error=none)
+    stat = Space(STATX_SIZE_OF, "statx")
+    p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
+    p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFREG, EINVAL, error=none)
+    p.call("read", fd, space, space.size, dst=length, error=unreadable)
+    p.call("close", fd)
+    p.jump(none)
+    p.label(unreadable)
+    p.call("move", 0, dst=length)
+    p.label(none)
+    p.call("reply", space, length, 0)
+    p.registers.give(length)
+    p.registers.give(fd)
+
+
 def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
     """Look for the executable as the user would see it, and read /etc/passwd where HOME is wanted."""
     paths = candidates(process)
@@ -276,22 +302,7 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
         p.call("setresuid", 0, -1, -1)
         p.call("setresgid", 0, -1, -1)
     if want:
-        p.about("error reading the container's /etc/passwd")
-        fd, none = p.reg("passwd"), Label("no passwd")
-        # It may be a FIFO, a terminal, or a link to something in /proc.
-        flags = O_RDONLY | O_NONBLOCK | O_NOCTTY
-        open_in_root(
-            p, root, "etc/passwd", fd, flags, only=(ENOENT, ENOTDIR, EACCES, 40), error=none
-        )
-        stat = Space(STATX_SIZE_OF, "statx")
-        p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
-        p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFREG, EINVAL, error=none)
-        text = Space(PASSWD_SIZE, "passwd", raw=True)
-        p.call("read", fd, text, PASSWD_SIZE, dst=result, error=none)
-        p.call("reply", text, result, 0)
-        p.call("close", fd)
-        p.label(none)
-        p.registers.give(fd)
+        note_file(p, root, "etc/passwd", Space(FILE_SIZE, "passwd", raw=True))
     p.registers.give(result)
     key = LookUp(paths, want)
     p.sync(key, answer, size)
@@ -315,11 +326,16 @@ def only_what_is_needed(p: Program, lowest: int, listener: "Fd | None") -> "Fd |
     return moved
 
 
+def outlive(p: Program) -> None:
+    """From here on the process may outlive pyrunc: no signal at the parent's death, which would stay across execve."""
+    p.about("error letting go of pyrunc")
+    p.call("prctl", PR_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
 def park(p: Program, listener: Fd) -> None:
     """Wait for `pyrunc start`: whoever connects to the socket in the state directory. The connection is the session from
     then on; it ends with the execve, or brings the failed step."""
     p.about("error waiting for start")
-    p.call("prctl", PR_SET_PDEATHSIG, 0, 0, 0, 0)
     p.call("close", SESSION)
     p.call("accept4", listener, None, None, O_CLOEXEC, dst=SESSION)
     p.call("close", listener)
