@@ -17,6 +17,7 @@ import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
+from pyrunc.config.check import check
 from pyrunc.config.load import load_config
 from pyrunc.container import failure
 from pyrunc.container.conduct import conduct, first_piece
@@ -113,6 +114,8 @@ class Creation:
         """Read and check the configuration; make the state directory and the cgroup."""
         request = self.request
         self.config = config = load_config(request.bundle)
+        for warning in check(config, request.bundle, euid=posix.geteuid()):
+            log.warning(warning)
         self._check_console()
         preserved = self._preserved()
         rootfs = real_path(self._join((config.get("root") or {}).get("path") or ""))
