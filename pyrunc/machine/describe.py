@@ -241,6 +241,8 @@ def _check(step: Step) -> str:
         name = "statfs.type"
     else:
         wanted, masked = plain(value), hex(bit_mask)
+        if width == 1 and 0x20 < value < 0x7F:
+            wanted = f"'{chr(value)}'"
     left = name if whole else f"{name} & {masked}"
     return f"check({left} == {wanted}, {number_of})"
 

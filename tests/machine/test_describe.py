@@ -262,6 +262,7 @@ PSEUDO: "list[tuple[str, tuple[object, ...], str]]" = [
         (Space(120, "statfs"), 8, (1 << 64) - 1, 0x9FA0, 22),
         "check(statfs.type == PROC_SUPER_MAGIC, EINVAL)",
     ),
+    ("check", (Space(64, "cwd"), 1, 0xFF, 0x2F, 2), "check(cwd == '/', ENOENT)"),
     ("check", (Ref(SESSION), 8, 0, 1, 40), "fail(ELOOP)"),
     ("reply", (Ref(FD), 8, 0), "reply(&fd, 8)"),
     ("reply", (STATX, 256, 2), "stop(statx, 256)"),
