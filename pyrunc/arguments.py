@@ -11,6 +11,7 @@ import posix
 import sys
 
 from pyrunc.errors import Error
+from pyrunc.globals import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,6 +134,11 @@ class Options:
         value = self.values.get(name, default)
         assert isinstance(value, int)
         return value
+
+    def path(self, name: str) -> str:
+        """The absolute path that a TEXT flag gives; "" without the flag."""
+        value = self.text(name)
+        return absolute(value) if value else ""
 
     def many(self, name: str) -> "list[str]":
         """The values of a LIST flag, in the order given."""

@@ -62,21 +62,15 @@ def request(options: Options, id: str, bundle: str = "") -> CreateRequest:
         absolute(options.text("bundle") or bundle or "."),
         console_socket=options.text("console-socket"),
         pidfd_socket=options.text("pidfd-socket"),
-        pid_file=file(options, "pid-file"),
+        pid_file=options.path("pid-file"),
         no_pivot=options.on("no-pivot"),
         no_new_keyring=options.on("no-new-keyring"),
         preserve_fds=fds,
         detach=options.on("detach"),
         keep=options.on("keep"),
         no_subreaper=options.on("no-subreaper"),
-        trace=file(options, "trace"),
+        trace=options.path("trace"),
     )
-
-
-def file(options: Options, name: str) -> str:
-    """The absolute path that a flag gives, "" without it."""
-    path = options.text(name)
-    return absolute(path) if path else ""
 
 
 def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:

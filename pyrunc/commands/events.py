@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.arguments import SWITCH, Command, Flag, Options
+from pyrunc.arguments import SWITCH, Command, Flag, Options, write
 from pyrunc.globals import Globals
 
 COMMAND = Command(
@@ -27,5 +27,5 @@ def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
     from pyrunc.container.events import duration, events
 
     interval = duration(options.text("interval", "5s"))
-    events(globals_, arguments[0], interval=interval, once=options.on("stats"))
+    events(globals_, arguments[0], interval=interval, once=options.on("stats"), out=write)
     return 0

@@ -16,7 +16,6 @@ from pyrunc.arguments import (
     Flag,
     Options,
 )
-from pyrunc.commands.create import file
 from pyrunc.container.request import ExecRequest
 from pyrunc.errors import Error, ExecError
 from pyrunc.globals import Globals
@@ -103,9 +102,9 @@ def _request(globals_: Globals, options: Options, arguments: "Sequence[str]") ->
         tty=options.on("tty") if options.given("tty") else None,
         user=options.text("user"),
         additional_gids=[_gid(text) for text in options.many("additional-gids")],
-        process=file(options, "process"),
+        process=options.path("process"),
         detach=options.on("detach"),
-        pid_file=file(options, "pid-file"),
+        pid_file=options.path("pid-file"),
         process_label=options.text("process-label"),
         apparmor=options.text("apparmor"),
         no_new_privs=options.on("no-new-privs") if options.given("no-new-privs") else None,
@@ -113,7 +112,7 @@ def _request(globals_: Globals, options: Options, arguments: "Sequence[str]") ->
         preserve_fds=fds,
         cgroup=options.many("cgroup"),
         ignore_paused=options.on("ignore-paused"),
-        trace=file(options, "trace"),
+        trace=options.path("trace"),
     )
 
 

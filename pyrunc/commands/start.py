@@ -4,7 +4,6 @@ Import cost: that of container.start.
 """
 
 from pyrunc.arguments import TRACE, Command, Flag, Options
-from pyrunc.commands.create import file
 from pyrunc.globals import Globals
 
 TYPE_CHECKING = False
@@ -26,5 +25,5 @@ DESCRIPTION:
 def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
     from pyrunc.container.start import start
 
-    start(globals_, arguments[0], file(options, "trace"))
+    start(globals_, arguments[0], options.path("trace"))
     return 0

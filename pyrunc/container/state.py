@@ -111,8 +111,8 @@ class State:
 
     @property
     def config(self) -> "dict[str, Any]":
-        """The configuration, read when first asked for. To be saved after a change, it is to be set,
-        if only to itself.
+        """The configuration, read when first asked for. A change is saved only if it is set again,
+        be it to itself.
         """
         if self._config is None:
             if self._store is None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrunc.config import strict
-from pyrunc.container.state import State, Store
+from pyrunc.container.state import Store
 from pyrunc.errors import ConfigError, Error, from_os_error
 from pyrunc.globals import Globals
 
@@ -38,9 +38,6 @@ MEMBERS: dict[str, dict[str, type]] = {
 }
 WHOLE: dict[str, type] = {"devices": list, "hugepageLimits": list, "unified": dict, "rdma": dict}
 
-# Zero is a value for these; elsewhere engines send it for "leave it as it is".
-ZERO_COUNTS = (("pids", "limit"), ("cpu", "idle"), ("cpu", "burst"))
-
 # Flag -> member, and how its text is read.
 FLAGS = {
     "blkio-weight": ("blockIO", "weight"),
@@ -66,20 +63,26 @@ def update(globals_: Globals, id: str, changes: Resources) -> None:
     """Change limits of the container `id` and remember them.
 
     changes: what is to be different, as from_file() and from_flags() return it. Where the kernel
-    refuses a limit, those that were set before are put back. Errors: `container not running`; it
-    has no cgroup.
+    refuses a limit, all are put back. Errors: `container not running`; it has no cgroup.
     """
+    from pyrunc.cgroups import Manager
+
     store = Store(globals_.root)
     with store.lock(id):
         state = store.load(id)
         if state.status() not in ("running", "created", "paused"):
             raise Error("container not running")
+        if not state.cgroup or not state.cgroup["path"]:
+            raise Error(
+                f"cannot update container {id}: it has no cgroup",
+                hint="cgroup v2 was out of reach when it was created",
+            )
         config = state.config
         linux = config.setdefault("linux", {})
-        before: Resources = linux.get("resources") or {}
-        after = merge(before, changes)
-        _apply(state, before, after, changes)
-        linux["resources"] = after
+        manager = Manager.from_state(state.cgroup, linux.get("resources") or {})
+        linux["resources"] = manager.update(changes)
+        if "devices" in changes:
+            _replace_devices(manager)
         state.config = config
         store.save(state)
 
@@ -110,7 +113,7 @@ def from_flags(given: Mapping[str, object]) -> Resources:
         if isinstance(value, str) and MEMBERS[section][member] is int:
             value = amount(value, flag)
         changes.setdefault(section, {})[member] = value
-    return _checked(changes)
+    return changes
 
 
 def amount(text: str, flag: str) -> int:
@@ -135,8 +138,8 @@ def amount(text: str, flag: str) -> int:
 
 
 def changes_in(document: object) -> Resources:
-    """The changes in a resources object: names as the specification spells them, unknown ones left
-    out, and what stands for "unset" too.
+    """The changes in a resources object, its names as the specification spells them; others are
+    left out.
     """
     if not isinstance(document, dict):
         raise ConfigError("resources: not an object")
@@ -155,9 +158,8 @@ def changes_in(document: object) -> Resources:
             if member is None:
                 continue
             _typed(item, MEMBERS[section][member], f"{section}/{member}")
-            if item or (section, member) in ZERO_COUNTS:
-                changes.setdefault(section, {})[member] = item
-    return _checked(changes)
+            changes.setdefault(section, {})[member] = item
+    return changes
 
 
 def _typed(value: Any, kind: type, where: str) -> Any:
@@ -165,94 +167,6 @@ def _typed(value: Any, kind: type, where: str) -> Any:
         names = {int: "a number", bool: "true or false", str: "a string", list: "an array"}
         raise ConfigError(f"resources: {where} is not {names.get(kind, 'an object')}")
     return value
-
-
-def _checked(changes: Resources) -> Resources:
-    """Refuse what the kernel would refuse only after other limits were written."""
-    idle = changes.get("cpu", {}).get("idle", 0)
-    if idle not in (0, 1):
-        raise ConfigError(f"cpu idle {idle}: want 0 or 1", pointer="/linux/resources/cpu/idle")
-    return changes
-
-
-def merge(before: Resources, changes: Resources) -> Resources:
-    """The resources after the changes. Objects are merged by member, and lists by what entries are
-    about: a device's numbers or a page size; device rules come after the ones before them.
-    """
-    after = dict(before)
-    for name, value in changes.items():
-        old = before.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
-            after[name] = merge(old, value)
-        elif isinstance(value, list) and isinstance(old, list):
-            after[name] = [*old, *value] if name == "devices" else _merge_lists(old, value)
-        else:
-            after[name] = value
-    return after
-
-
-def _merge_lists(old: list[Any], new: list[Any]) -> list[Any]:
-    def about(entry: dict[str, Any]) -> tuple[object, ...]:
-        return (entry.get("pageSize"), entry.get("major"), entry.get("minor"))
-
-    merged = {about(entry): entry for entry in old}
-    for entry in new:
-        merged[about(entry)] = {**merged.get(about(entry), {}), **entry}
-    return list(merged.values())
-
-
-def _apply(state: State, before: Resources, after: Resources, changes: Resources) -> None:
-    """Write the sections that change, whole: some files' values follow from several members."""
-    from pyrunc.cgroups import Manager
-
-    if not state.cgroup or not state.cgroup["path"]:
-        raise Error(
-            f"cannot update container {state.id}: it has no cgroup",
-            hint="cgroup v2 was out of reach when it was created",
-        )
-    manager = Manager.from_state(state.cgroup, after)
-    new = {name: after[name] for name in changes}
-    # Device rules come last: whatever fails, the old ones are still in force.
-    old = {name: before[name] for name in changes if name in before and name != "devices"}
-    _check_usage(manager, after, changes)
-    try:
-        _write(manager, new)
-    except Error:
-        try:
-            _write(manager, old)
-        except Error:
-            pass  # the first error is the one to tell
-        raise
-
-
-def _write(manager: "Manager", resources: Resources) -> None:
-    from pyrunc.cgroups.systemd import SystemdManager
-
-    if isinstance(manager, SystemdManager):
-        manager.update_unit(resources)
-    manager.apply(resources)
-    if "devices" in resources:
-        _replace_devices(manager)
-
-
-def _check_usage(manager: "Manager", after: Resources, changes: Resources) -> None:
-    """With checkBeforeUpdate a limit below what is in use is refused; the kernel would kill."""
-    memory = after.get("memory") or {}
-    if not memory.get("checkBeforeUpdate") or "memory" not in changes:
-        return
-    limit, total = memory.get("limit") or 0, memory.get("swap") or 0
-    used = _number(manager, "memory.current")
-    if 0 < limit < used:
-        raise Error(f"rejecting memory limit {limit}: {used} bytes are in use")
-    swapped = _number(manager, "memory.swap.current")
-    if 0 < total < used + swapped:
-        raise Error(f"rejecting memory+swap limit {total}: {used + swapped} bytes are in use")
-
-
-def _number(manager: "Manager", name: str) -> int:
-    from pyrunc.cgroups import files
-
-    return int(files.try_read(manager.dir(), name) or b"0")
 
 
 def _replace_devices(manager: "Manager") -> None:

@@ -17,9 +17,12 @@ from pyrunc.globals import DEFAULT_ROOT, Globals, absolute, default_root
 from pyrunc.log import log
 from support import ROOT
 
-PROGRAM = (
-    f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pyrunc.cli import main; sys.exit(main())"
-)
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pyrunc.cli import main
+sys.exit(main())
+"""
 
 
 def call(*words: str, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -97,7 +100,8 @@ def test_unknown_command(words: list[str], capfd: pytest.CaptureFixture[str]) ->
     assert cli.main(words) == 3
     out, err = capfd.readouterr()
     assert out == ""
-    assert f"No help topic for '{[word for word in words if word != 'help'][0]}'" in err
+    asked = next(word for word in words if word != "help")
+    assert f"No help topic for '{asked}'" in err
 
 
 @pytest.mark.parametrize(
