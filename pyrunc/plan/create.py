@@ -15,9 +15,7 @@ from pyrunc.plan.uapi import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWUSER,
-    EPERM,
     O_CLOEXEC,
-    PR_SET_DUMPABLE,
     PR_SET_PDEATHSIG,
     SIGKILL,
     SIOCSIFFLAGS,
@@ -142,7 +140,7 @@ def _child(
     if new_user or facts.by_pid:
         p.sync("begin")
     if spaces.has("user"):
-        _become_root(p, config)
+        namespaces.become_root(p, *base_ids(config), "/linux/uidMappings")
         if spaces.new & CLONE_NEWIPC:
             # Made by the namespace's root, whose /dev/mqueue is then.
             p.about("error creating the ipc namespace", spaces.pointers["ipc"])
@@ -175,26 +173,6 @@ def _child(
     _names(p, config)
     if proc_spec:
         _prepare_process(plan, config, root)
-
-
-def _become_root(p: Program, config: "Config") -> None:
-    """Take the ids that the user namespace maps: until then this process has none in it."""
-    uid, gid = base_ids(config)
-    p.about("error becoming root in the user namespace", "/linux/uidMappings")
-    p.call("setresgid", gid, gid, gid)
-    p.call("setgroups", 0, None, ok=(EPERM,))
-    # Capabilities stay: the uid that is left is not the namespace's root.
-    p.call("prctl", 8, 1, 0, 0, 0)
-    p.call("setresuid", uid, uid, uid)
-    if uid:
-        from pyrunc.plan.capabilities import LAST
-
-        all_caps = (1 << LAST + 1) - 1
-        low, high = all_caps & 0xFFFFFFFF, all_caps >> 32
-        p.call("capset", pack("<Ii", 0x20080522, 0), pack("<6I", low, low, 0, high, high, 0))
-    # A change of ids clears the signal of the parent's death.
-    p.call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
-    p.call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _loopback(p: Program, pointer: str) -> None:

@@ -3,7 +3,10 @@
 This part of the program runs in the host agent, up to the clone; what follows the clone's label runs in its child.
 """
 
+from _struct import pack
+
 from pyrunc.machine.ops import SESSION, Fd, Label, Program, Ref, Words
+from pyrunc.plan.capabilities import LAST
 from pyrunc.plan.uapi import (
     AT_FDCWD,
     CLONE_INTO_CGROUP,
@@ -24,7 +27,10 @@ from pyrunc.plan.uapi import (
     O_RDONLY,
     O_WRONLY,
     PR_SET_DUMPABLE,
+    PR_SET_KEEPCAPS,
     PR_SET_NAME,
+    PR_SET_PDEATHSIG,
+    SIGKILL,
 )
 
 TYPE_CHECKING = False
@@ -149,7 +155,13 @@ def time_offsets(p: Program, config: "Config", namespaces: Namespaces) -> None:
 
 
 def clone(
-    p: Program, flags: int, child: Label, *, cgroup: "Fd | None", pointer: str = "/linux/namespaces"
+    p: Program,
+    flags: int,
+    child: Label,
+    *,
+    cgroup: "Fd | None",
+    why: str = "error creating the container's init",
+    pointer: str = "/linux/namespaces",
 ) -> None:
     """clone3(2): the child goes on at `child`, as a child of Python's (CLONE_PARENT): whoever called pyrunc inherits it.
 
@@ -158,7 +170,7 @@ def clone(
     """
     flags &= ~(CLONE_NEWCGROUP | CLONE_NEWTIME)
     pid = p.reg("pid")
-    p.about("error creating the container's init", pointer)
+    p.about(why, pointer)
     if cgroup is not None:
         flags |= CLONE_INTO_CGROUP
     # With CLONE_PARENT the exit signal is the agent's own, SIGCHLD; clone3 refuses to be told one.
@@ -172,3 +184,20 @@ def begin_child(p: Program, session: Fd, agent: Fd) -> None:
     p.about("error starting the container's init")
     p.call("move", session, dst=SESSION)
     p.call("close", agent)
+
+
+def become_root(p: Program, uid: int, gid: int, pointer: str) -> None:
+    """Take the ids of root in a user namespace that was just entered: until then the process has none in it."""
+    p.about("error becoming root in the user namespace", pointer)
+    p.call("setresgid", gid, gid, gid)
+    p.call("setgroups", 0, None, ok=(EPERM,))
+    # Capabilities stay: the uid that is left is not the namespace's root.
+    p.call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    p.call("setresuid", uid, uid, uid)
+    if uid:
+        everything = (1 << LAST + 1) - 1
+        low, high = everything & 0xFFFFFFFF, everything >> 32
+        p.call("capset", pack("<Ii", 0x20080522, 0), pack("<6I", low, low, 0, high, high, 0))
+    # A change of ids clears the signal of the parent's death.
+    p.call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+    p.call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
