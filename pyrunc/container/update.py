@@ -105,7 +105,7 @@ def from_flags(given: Mapping[str, object]) -> Resources:
     changes: Resources = {}
     for flag in ("l3-cache-schema", "mem-bw-schema"):
         if given.get(flag):
-            raise Error(f"--{flag}: this build of pyrunc does not manage Intel RDT")
+            raise Error(f"--{flag}: this version of pyrunc does not manage Intel RDT")
     for flag, (section, member) in FLAGS.items():
         value = given.get(flag)
         if value is None or value == "":

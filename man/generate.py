@@ -1,0 +1,186 @@
+"""Write the manual pages: the parts that the program itself declares, and the prose from man/text.
+
+    python man/generate.py [--check]
+
+For each command the declaration in pyrunc/commands gives synopsis, description and options; a file
+man/text/COMMAND.8, if there is one, follows before SEE ALSO. The pages are kept in the repository, so
+that an installation needs no generator; --check fails where they are not up to date.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from pyrunc import SPEC_VERSION, __version__, cli  # noqa: E402
+from pyrunc.arguments import HELP, NUMBER, SWITCH, Command, Flag  # noqa: E402
+
+DOT = (".", "'")
+
+
+def escaped(text: str) -> str:
+    """Text as roff takes it literally."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\\&" + text if text.startswith(DOT) else text
+
+
+def paragraphs(text: str) -> str:
+    """A description: indented by three is prose, indented further or with "#" is an example."""
+    out: list[str] = []
+    literal = False
+    for line in text.split("\n"):
+        body = line.removeprefix("   ")
+        example = body.startswith((" ", "#"))
+        if example != literal and body:
+            out.append(".PP\n.RS 4\n.nf" if example else ".fi\n.RE\n.PP")
+            literal = example
+        if not body:
+            out.append("" if literal else ".PP")
+        else:
+            out.append(escaped(body.strip() if literal else body))
+    if literal:
+        out.append(".fi\n.RE")
+    lines = "\n".join(out).split("\n")
+    tidy = [
+        line for at, line in enumerate(lines) if line != ".PP" or lines[at + 1 : at + 2] != [".PP"]
+    ]
+    while tidy and tidy[-1] in ("", ".PP"):
+        tidy.pop()
+    return "\n".join(tidy) + "\n"
+
+
+def sections(text: str) -> str:
+    """The prose of a command's help: headings at the margin, what belongs to them below."""
+    out, heading, body = "", "", []
+    for line in [*text.strip("\n").split("\n"), "END:"]:
+        if line.endswith(":") and line[:1].isupper() and line.upper() == line:
+            if heading:
+                out += f".SH {heading}\n" + paragraphs("\n".join(body).strip("\n"))
+            heading, body = line[:-1], []
+        else:
+            body.append(line)
+    return out
+
+
+def option(flag: Flag) -> str:
+    """The entry of one flag."""
+    names = []
+    for name in flag.names:
+        dashes = "\\-\\-" if len(name) > 1 else "\\-"
+        value = "" if flag.kind == SWITCH else f" \\fI{escaped(flag.value)}\\fR"
+        names.append(f"\\fB{dashes}{escaped(name)}\\fR{value}")
+    text = flag.help[0].upper() + flag.help[1:] + "."
+    if flag.default != "" and flag.kind != SWITCH and (flag.kind != NUMBER or flag.default):
+        text += f" Default: {flag.default}."
+    return ".TP\n" + ", ".join(names) + f"\n{escaped(text)}\n"
+
+
+def options(flags: list[Flag]) -> str:
+    """The entries of all flags that are not hidden."""
+    return "".join(option(flag) for flag in flags if flag.help)
+
+
+def top(name: str) -> str:
+    """The first line of a page."""
+    return f'.TH {name.upper()} 8 "" "pyrunc {__version__}" "System Administration"\n'
+
+
+def see_also(names: list[str]) -> str:
+    """The last section."""
+    listed = " ,\n".join(f".BR {escaped(name)} (8)" for name in names)
+    return f".SH SEE ALSO\n{listed}\n"
+
+
+def prose(name: str) -> str:
+    """What man/text has for a page."""
+    file = HERE / "text" / f"{name}.8"
+    return file.read_text() if file.exists() else ""
+
+
+def page(it: Command) -> str:
+    """The page of one command."""
+    name = f"pyrunc-{it.name}"
+    usage = escaped(it.usage).replace("<", "\\fI").replace(">", "\\fR")
+    synopsis = f".B pyrunc {it.name}\n" + ("[\\fIoptions\\fR]\n" if it.flags else "") + usage
+    related = sorted({"pyrunc", *(f"pyrunc-{other}" for other in RELATED.get(it.name, ()))})
+    return (
+        top(name)
+        + f".SH NAME\n{escaped(name)} \\- {escaped(it.summary)}\n"
+        + f".SH SYNOPSIS\n{synopsis.rstrip()}\n"
+        + sections(it.text)
+        + ".SH OPTIONS\n"
+        + options([*it.flags, HELP])
+        + prose(it.name)
+        + see_also(related)
+    )
+
+
+def overview(commands: list[Command]) -> str:
+    """pyrunc(8)."""
+    listed = "".join(
+        f".TP\n.BR pyrunc\\-{it.name} (8)\n{escaped(it.summary[0].upper() + it.summary[1:])}.\n"
+        for it in commands
+    )
+    return (
+        top("pyrunc")
+        + ".SH NAME\npyrunc \\- Open Container Initiative runtime\n"
+        + ".SH SYNOPSIS\n.B pyrunc\n[\\fIglobal options\\fR] \\fIcommand\\fR "
+        + "[\\fIoptions\\fR] [\\fIarguments\\fR...]\n"
+        + prose("pyrunc").replace("@SPEC@", SPEC_VERSION)
+        + ".SH COMMANDS\n"
+        + listed
+        + ".SH GLOBAL OPTIONS\n"
+        + options([*cli.GLOBAL_FLAGS, HELP])
+        + prose("pyrunc-end")
+        + see_also([f"pyrunc-{it.name}" for it in commands])
+    )
+
+
+RELATED = {
+    "checkpoint": ("restore",),
+    "create": ("start", "run", "delete", "plan", "spec"),
+    "delete": ("create", "kill", "list"),
+    "events": ("ps", "update"),
+    "exec": ("run", "ps"),
+    "kill": ("delete", "state"),
+    "list": ("state",),
+    "pause": ("resume",),
+    "plan": ("create", "spec"),
+    "ps": ("list", "events"),
+    "restore": ("checkpoint",),
+    "resume": ("pause",),
+    "run": ("create", "start", "delete", "exec", "spec"),
+    "spec": ("run", "plan"),
+    "start": ("create", "state"),
+    "state": ("list",),
+    "update": ("events",),
+}
+
+
+def pages() -> dict[str, str]:
+    """All pages by file name."""
+    commands = [cli.load(name).COMMAND for name in cli.COMMANDS]
+    made = {f"pyrunc-{it.name}.8": page(it) for it in commands}
+    made["pyrunc.8"] = overview(commands)
+    return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Write the manual pages.")
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    check = parser.parse_args().check
+    stale = []
+    for name, text in pages().items():
+        file = HERE / name
+        if not file.exists() or file.read_text() != text:
+            stale.append(name)
+            if not check:
+                file.write_text(text)
+    print(*(f"{'out of date' if check else 'written'}: {name}" for name in stale), sep="\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

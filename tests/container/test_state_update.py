@@ -1,0 +1,319 @@
+"""update and events: what command lines and files mean, and what comes of it in a cgroup."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc import cli
+from pyrunc.container import events
+from pyrunc.container.state import State, Store
+from pyrunc.container.update import amount, changes_in, from_file, from_flags
+from pyrunc.errors import Error
+from support import ROOT, unique_id
+
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pyrunc.cli import main
+sys.exit(main())
+"""
+
+
+# -- what is asked for -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("50M", 50 << 20),
+        ("50m", 50 << 20),
+        ("1g", 1 << 30),
+        ("1GB", 1 << 30),
+        ("1GiB", 1 << 30),
+        ("4096", 4096),
+        ("4096b", 4096),
+        ("2k", 2048),
+        ("-1", -1),
+        ("0", 0),
+    ],
+)
+def test_sizes(text: str, value: int) -> None:
+    assert amount(text, "memory") == value
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        *(("memory", text) for text in ("", "x", "1x", "1kk", "-2", "1_0", " 1", "9e9", "9999p")),
+        *(("cpu-period", text) for text in ("-1", "1m", "x", "\u0661")),
+        ("cpu-quota", "-2"),
+        ("cpu-share", "-1"),
+    ],
+)
+def test_bad_amounts(flag: str, text: str) -> None:
+    with pytest.raises(Error, match=f"invalid value for {flag}: "):
+        amount(text, flag)
+
+
+def test_flags_become_resources() -> None:
+    given = {
+        "memory": "50M",
+        "memory-swap": "-1",
+        "memory-reservation": "1k",
+        "cpu-quota": "-1",
+        "cpu-period": "50000",
+        "cpu-share": "512",
+        "cpu-burst": "0",
+        "cpu-idle": "1",
+        "cpuset-cpus": "0-3",
+        "cpuset-mems": "",
+        "pids-limit": 0,
+        "blkio-weight": 100,
+    }
+    assert from_flags(given) == {
+        "memory": {"limit": 50 << 20, "swap": -1, "reservation": 1024},
+        "cpu": {
+            "quota": -1,
+            "period": 50000,
+            "shares": 512,
+            "burst": 0,
+            "idle": 1,
+            "cpus": "0-3",
+        },
+        "pids": {"limit": 0},
+        "blockIO": {"weight": 100},
+    }
+    assert from_flags({}) == {}
+
+
+def test_names_in_any_case_as_go_takes_them() -> None:
+    document = {
+        "CPU": {"Cpus": "1", "SHARES": 7, "unknown": 1},
+        "Memory": {"Limit": 5, "disableoomkiller": True},
+        "unheardOf": {"x": 1},
+        "unified": {"memory.high": "1"},
+        "blockio": {"WeightDevice": [{"major": 8, "minor": 0, "weight": 10}]},
+    }
+    assert changes_in(document) == {
+        "cpu": {"cpus": "1", "shares": 7},
+        "memory": {"limit": 5, "disableOOMKiller": True},
+        "unified": {"memory.high": "1"},
+        "blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 10}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ([], "resources: not an object"),
+        ({"memory": []}, "resources: memory is not an object"),
+        ({"memory": {"limit": "1"}}, "resources: memory/limit is not a number"),
+        ({"memory": {"limit": True}}, "resources: memory/limit is not a number"),
+        ({"cpu": {"cpus": 1}}, "resources: cpu/cpus is not a string"),
+        ({"devices": {}}, "resources: devices is not an array"),
+        ({"unified": []}, "resources: unified is not an object"),
+    ],
+)
+def test_bad_resources(document: object, message: str) -> None:
+    with pytest.raises(Error) as caught:
+        changes_in(document)
+    assert str(caught.value) == message
+
+
+def test_resources_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    file.write_text('{"memory": {"limit": 1, "swap": null}, "pids": null}')
+    assert from_file(str(file)) == {"memory": {"limit": 1}}
+    file.write_text("")
+    with pytest.raises(Error, match="resources"):
+        from_file(str(file))
+    with pytest.raises(Error, match="missing: no such file or directory"):
+        from_file(str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("flag", ["l3-cache-schema", "mem-bw-schema"])
+def test_intel_rdt_is_refused(flag: str) -> None:
+    with pytest.raises(Error, match="does not manage Intel RDT"):
+        from_flags({flag: "L3:0=f"})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("100ms", 0.1), ("1s", 1), ("1m30s", 90), ("1.5h", 5400), ("5us", 5e-6), ("\u00b5s1", None)],
+)
+def test_durations(text: str, seconds: float | None) -> None:
+    if seconds is None:
+        with pytest.raises(Error, match="parse error"):
+            events.duration(text)
+    else:
+        assert events.duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["1", "s", "1.2.3s", "x", "-1s", "1 s", "1d"])
+def test_bad_durations(text: str) -> None:
+    with pytest.raises(Error, match="parse error"):
+        events.duration(text)
+
+
+@pytest.mark.parametrize("text", ["0s", "", "0ms"])
+def test_interval_has_to_be_positive(text: str) -> None:
+    with pytest.raises(Error, match="must be greater than 0"):
+        events.duration(text)
+
+
+# -- containers that are plain processes -------------------------------------------------------
+
+
+class Container:
+    """A process in a cgroup of its own, and a state that says it is a container."""
+
+    def __init__(self, root: str, cgroup: str, mount: str) -> None:
+        self.id = unique_id("update")
+        self.root = root
+        self.cgroup = Path(cgroup)
+        self.process = subprocess.Popen(["sleep", "100"])
+        if cgroup:
+            (self.cgroup / "cgroup.procs").write_text(str(self.process.pid))
+        store = Store(root)
+        with store.create(self.id):
+            state = State(self.id, bundle="/", rootfs="/", config={"ociVersion": "1.3.0"})
+            state.status_hint = "started"
+            state.set_process(self.process.pid)
+            state.cgroup = {"driver": "cgroupfs", "path": cgroup, "mount": mount}
+            state.cgroup.update(mode="unified", rootless=False)
+            store.save(state)
+
+    def call(self, *words: str) -> int:
+        return cli.main(["--root", self.root, words[0], self.id, *words[1:]])
+
+    def file(self, name: str) -> str:
+        return (self.cgroup / name).read_text().strip()
+
+    def resources(self) -> Any:
+        return Store(self.root).load(self.id).config["linux"]["resources"]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def container(root_dir: Path, needs_v2: None) -> Iterator[Container]:
+    mount = "/sys/fs/cgroup"
+    path = f"{mount}/{unique_id('pyrunc-test')}"
+    os.mkdir(path)
+    it = Container(str(root_dir / "root"), path, mount)
+    yield it
+    it.end()
+    os.rmdir(path)
+
+
+@pytest.fixture
+def without_cgroup(root_dir: Path) -> Iterator[Container]:
+    it = Container(str(root_dir / "root"), "", "")
+    yield it
+    it.end()
+
+
+def test_update_needs_a_cgroup(
+    without_cgroup: Container, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert without_cgroup.call("update", "--memory", "1m") == 1
+    assert "it has no cgroup" in capfd.readouterr().err
+    assert without_cgroup.call("events", "--stats") == 1
+    assert "has no cgroup to take statistics from" in capfd.readouterr().err
+
+
+def test_update_and_events_of_a_stopped_container(
+    without_cgroup: Container, capfd: pytest.CaptureFixture[str]
+) -> None:
+    without_cgroup.end()
+    assert without_cgroup.call("update", "--memory", "1m") == 1
+    assert 'msg="container not running"' in capfd.readouterr().err
+    assert without_cgroup.call("events", "--stats") == 1
+    assert f"container with id {without_cgroup.id} is not running" in capfd.readouterr().err
+
+
+def test_update_writes_and_remembers(container: Container) -> None:
+    assert container.call("update", "--memory", "50M", "--pids-limit", "10") == 0
+    assert (container.file("memory.max"), container.file("pids.max")) == (str(50 << 20), "10")
+    assert container.resources() == {"memory": {"limit": 50 << 20}, "pids": {"limit": 10}}
+    assert container.call("update", "--pids-limit=-1", "--cpu-share", "2") == 0
+    assert (container.file("memory.max"), container.file("pids.max")) == (str(50 << 20), "max")
+    assert container.file("cpu.weight") == "1"
+    assert container.resources()["memory"] == {"limit": 50 << 20}
+
+
+def test_update_from_standard_input(container: Container) -> None:
+    document = {"memory": {"limit": 0}, "CPU": {"Quota": 5000}, "pids": {"limit": 7}}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "--root", container.root]
+        + ["update", "--resources", "-", container.id],
+        input=json.dumps(document).encode(),
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (container.file("cpu.max"), container.file("pids.max")) == ("5000 100000", "7")
+    assert container.file("memory.max") == "max"
+
+
+def test_refused_update_changes_nothing(
+    container: Container, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert container.call("update", "--pids-limit", "10") == 0
+    assert container.call("update", "--pids-limit", "20", "--cpu-idle", "3") == 1
+    assert "cpu.idle" in capfd.readouterr().err
+    assert container.file("pids.max") == "10"
+    assert container.resources() == {"pids": {"limit": 10}}
+
+
+def test_update_keeps_a_paused_container_paused(container: Container) -> None:
+    assert container.call("pause") == 0
+    assert container.call("update", "--pids-limit", "10") == 0
+    assert Store(container.root).load(container.id).status() == "paused"
+    assert container.call("resume") == 0
+
+
+def test_stats(container: Container, capfd: pytest.CaptureFixture[str]) -> None:
+    assert container.call("events", "--stats") == 0
+    out = capfd.readouterr().out
+    assert out.count("\n") == 1
+    assert out.startswith(f'{{"type":"stats","id":"{container.id}","data":{{')
+    data = json.loads(out)["data"]
+    assert data["pids"]["current"] == 1
+    assert {"cpu", "cpuset", "memory", "blkio", "hugetlb"} <= data.keys()
+
+
+def test_events_end_with_the_container(container: Container) -> None:
+    words = ["--root", container.root, "events", "--interval", "50ms", container.id]
+    watching = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, text=True
+    )
+    assert watching.stdout is not None
+    assert json.loads(watching.stdout.readline())["type"] == "stats"
+    container.end()
+    rest, _ = watching.communicate(timeout=10)
+    assert watching.returncode == 0
+    assert all(json.loads(line)["type"] == "stats" for line in rest.splitlines())
+
+
+def test_out_of_memory_is_an_event(container: Container) -> None:
+    assert container.call("update", "--memory", "20M", "--memory-swap", "20M") == 0
+    words = ["--root", container.root, "events", "--interval", "100s", container.id]
+    watching = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, text=True
+    )
+    time.sleep(1)
+    join = f"echo $$ >{container.cgroup}/cgroup.procs; exec tail /dev/zero"
+    assert subprocess.run(["sh", "-c", join], check=False).returncode == -9
+    assert watching.stdout is not None
+    assert watching.stdout.readline() == f'{{"type":"oom","id":"{container.id}"}}\n'
+    watching.kill()
+    watching.communicate()
