@@ -119,8 +119,13 @@ def _check_capabilities(sets: "Capabilities") -> "list[str]":
         warnings.append(f"ignoring unknown or unavailable capabilities: [{names}]")
     if sets.get("ambient"):
         permitted, inheritable = sets.get("permitted", ()), sets.get("inheritable", ())
-        for name in sets["ambient"]:
-            if (name not in permitted or name not in inheritable) and name not in unknown:
-                reason = "it is not both permitted and inheritable"
-                warnings.append(f"can't raise ambient capability {name}: {reason}")
+        # One line for all: engines show a user what they read here.
+        reason = "it is not both permitted and inheritable"
+        refused = [
+            f"can't raise ambient capability {name}: {reason}"
+            for name in sets["ambient"]
+            if (name not in permitted or name not in inheritable) and name not in unknown
+        ]
+        if refused:
+            warnings.append("; ".join(refused))
     return warnings

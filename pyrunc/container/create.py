@@ -561,7 +561,7 @@ class Creation:
         if self.manager is not None:
             try:
                 self.manager.discard()
-            except Error as error:
+            except Exception as error:  # whatever it is, the rest has to be undone as well
                 log.warning(f"the cgroup is left behind: {error}")
         if self.lock is not None:
             self.store.remove(self.request.id)
