@@ -1,6 +1,7 @@
-"""Lays a program out at pyrunc-init's fixed addresses: ops, then data; results go to a zeroed space of its own.
+"""Lays a program out at pyrunc-init's fixed addresses: ops, then data; results have a space apart.
 
-The layout is init.c's; tests/machine/test_layout.py compares the constants. docs/machine.md describes it.
+The layout is init.c's; tests/machine/test_layout.py compares the constants. docs/machine.md
+describes it.
 
 Import cost: _struct.
 """
@@ -103,7 +104,7 @@ class _Layout:
 
 
 def _ahead(places: "dict[Label, int]", label: Label, offset: int) -> int:
-    """The op that `label` stands before; ValueError where a jump from `offset` would not go forward."""
+    """The op that `label` stands before; ValueError unless it is behind the op at `offset`."""
     place = places.get(label, 0)
     if place * OP.size <= offset:
         raise ValueError(f"label {label.name!r} is not further on")
@@ -115,7 +116,8 @@ def assemble(
 ) -> "tuple[bytes, list[Step]]":
     """Lay out a program for the system call numbers of one architecture.
 
-    Returns the message for pyrunc-init and the steps by op number. Raises Error where the program is too large.
+    Returns the message for pyrunc-init and the steps by op number. Raises Error where the program
+    is too large.
     """
     steps: list[Step] = []
     places: dict[Label, int] = {}
@@ -139,8 +141,7 @@ def assemble(
         kinds = 0
         shift = 0
         words = [0, 0, 0, 0, 0, 0]
-        index = 0
-        for arg in step.args:
+        for index, arg in enumerate(step.args):
             if type(arg) is int:
                 words[index] = arg & _MASK
             elif type(arg) is Reg:
@@ -152,7 +153,6 @@ def assemble(
             else:
                 words[index] = address(arg)
             shift += 2
-            index += 1
         name = step.name
         number = numbers.get(name)
         if number is None:

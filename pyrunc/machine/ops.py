@@ -1,8 +1,9 @@
 """Programs: lists of steps, each a system call or a pseudo-op with the reason for it.
 
-A step's arguments are integers, registers and memory: `bytes` (a copy with a NUL behind it), `Words` (a structure of
-64-bit fields), `Space` (memory to be written to), `Reg` (a register's value), `Ref` (its address) and `At` (a place inside
-a Words or Space). None of these is bound to an address before assembler.py lays the program out.
+A step's arguments are integers, registers and memory: `bytes` (a copy with a NUL behind it),
+`Words` (a structure of 64-bit fields), `Space` (memory to be written to), `Reg` (a register's
+value), `Ref` (its address) and `At` (a place inside a Words or Space). None of these is bound to an
+address before assembler.py lays the program out.
 
 Import cost: none.
 """
@@ -54,7 +55,8 @@ class Fd(int):
 
 
 class Space:
-    """`size` bytes, zeroed when the program is loaded; or left as they are (raw), so that what is not used costs nothing."""
+    """`size` bytes, zeroed when the program is loaded; or left as they are (raw), so that what is
+    not used costs nothing."""
 
     __slots__ = ("name", "raw", "size")
 
@@ -96,9 +98,10 @@ class Label:
 class Step:
     """One op and why it is there.
 
-    name: system call or pseudo-op. dst: register for the result. ok: errnos that count as success. only: errnos that jump
-    to `error`, where others fail; without it any errno not in `ok` jumps. zero: where a result of 0 goes on.
-    why: what an error message says pyrunc was doing. at: JSON pointer. key: what the container layer knows the step by.
+    name: system call or pseudo-op. dst: register for the result. ok: errnos that count as success.
+    only: errnos that jump to `error`, where others fail; without it any errno not in `ok` jumps.
+    zero: where a result of 0 goes on. why: what an error message says pyrunc was doing. at: JSON
+    pointer. key: what the container layer knows the step by.
     """
 
     __slots__ = ("args", "at", "dst", "error", "key", "name", "ok", "only", "why", "zero")
@@ -134,8 +137,8 @@ CONVERSATION = 112
 class Registers:
     """Hands out registers from a range; one pool for all programs that are compiled together.
 
-    first, last: a conversation in the middle of a program uses the range from CONVERSATION on, since the pool of the
-    program knows what is free at its end, not in its middle.
+    first, last: a conversation in the middle of a program uses the range from CONVERSATION on,
+    since the pool of the program knows what is free at its end, not in its middle.
     """
 
     def __init__(self, first: int = 1, last: int = 111) -> None:
@@ -244,7 +247,7 @@ class Program:
         self.call("check", Ref(SESSION), 8, 0, 1, errno, key=key)
 
     def sync(self, key: object, space: "Space | Ref | At | None" = None, size: int = 0) -> None:
-        """Tell Python that the program has come this far, with `size` bytes of memory, and wait for more.
+        """Tell Python that the program has come this far, with `size` bytes of memory, and wait.
 
         Without a place, an empty reply at the start of the arena's registers is sent.
         """
@@ -253,14 +256,15 @@ class Program:
         self.call("reply", space if space is not None else Ref(SESSION), size, 1, key=key)
 
     def stop(self, key: object, space: Space) -> None:
-        """As `sync`, on a path that is only taken where something went wrong: a program is not cut here."""
+        """As `sync`, on a path taken only where something went wrong: no program is cut here."""
         self.call("reply", space, space.size, 2, key=key)
 
     def send_fds(self, *regs: Reg) -> None:
-        """Send descriptors to Python, ahead of the next reply, in a message that looks like one (see session.py)."""
+        """Send descriptors to Python ahead of the next reply, in a message that looks like one."""
         size = 16 + 4 * len(regs)
         words = (size + 7) // 8
-        control = Words((size, 1 | 1 << 32, *(0,) * (words - 2)), "cmsghdr")  # SOL_SOCKET, SCM_RIGHTS
+        # SOL_SOCKET, SCM_RIGHTS
+        control = Words((size, 1 | 1 << 32, *(0,) * (words - 2)), "cmsghdr")
         for number, reg in enumerate(regs):
             self.store(At(control, 16 + 4 * number), reg)
         payload = Words((CARRIER, 0, 0), "reply")

@@ -1,7 +1,8 @@
 """Sessions with pyrunc-init: start it from a sealed memfd, send programs, receive replies.
 
-A program goes out as one message; a reply comes back when it reaches a `reply` op, fails, or ends. Replies carry the op's
-number, an errno, the bytes that the op named and, with tracing, the time at which each op ended.
+A program goes out as one message; a reply comes back when it reaches a `reply` op, fails, or ends.
+Replies carry the op's number, an errno, the bytes that the op named and, with tracing, the time at
+which each op ended.
 
 Import cost: posix, fcntl, _socket, _struct.
 """
@@ -26,6 +27,7 @@ TRACE_ENTRY = Struct("<2Q")
 MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_EXEC = 1, 2, 0x10
 F_ADD_SEALS, ALL_SEALS = 1033, 0xF  # seal, shrink, grow, write
 _CARRIER = 0xFFFFFFFF
+_MSG_CMSG_CLOEXEC = 0x40000000
 _EINVAL, _EPIPE, _ECONNRESET = 22, 32, 104
 
 # Every signal but the two that the C library keeps for itself.
@@ -133,7 +135,9 @@ class Session:
         parts: list[bytes] = []
         while length:
             try:
-                part, ancillary, _, _ = self.sock.recvmsg(length, 256, 0x40000000)  # type: ignore[attr-defined]
+                part, ancillary, _, _ = self.sock.recvmsg(  # type: ignore[attr-defined]
+                    length, 256, _MSG_CMSG_CLOEXEC
+                )
             except ConnectionResetError:
                 part, ancillary = b"", []
             if not part:
@@ -153,8 +157,8 @@ def init_path() -> str:
 
 
 def sealed_init() -> int:
-    """A memfd with pyrunc-init in it and all seals set; /proc/PID/exe of everything that runs in a container before its
-    own program (CVE-2019-5736)."""
+    """A memfd with pyrunc-init in it and all seals set; /proc/PID/exe of everything that runs in a
+    container before its own program (CVE-2019-5736)."""
     fd = posix.open(init_path(), posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         image = posix.read(fd, 1 << 20)
@@ -173,8 +177,9 @@ def sealed_init() -> int:
 
 
 def pair(lowest: int) -> "tuple[object, int]":
-    """A socket pair: Python's socket, and the number of the other end, at least `lowest` so that it cannot stand where a
-    descriptor for the container has to be. The caller closes it after the spawn."""
+    """A socket pair: Python's socket, and the number of the other end, at least `lowest` so that it
+    cannot stand where a descriptor for the container has to be. The caller closes it after the
+    spawn."""
     ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
     number = fcntl(theirs.fileno(), F_DUPFD_CLOEXEC, lowest)
     theirs.close()
@@ -184,8 +189,8 @@ def pair(lowest: int) -> "tuple[object, int]":
 def spawn(memfd: int, session: int, inherit: "tuple[int, ...]") -> int:
     """Start pyrunc-init on the descriptor `session`; `inherit` stay open in it under their numbers.
 
-    Signals are as a container wants them: nothing blocked, nothing ignored (Python ignores SIGPIPE and SIGXFSZ, and what
-    is ignored would stay so across execve). Returns the pid.
+    Signals are as a container wants them: nothing blocked, nothing ignored (Python ignores SIGPIPE
+    and SIGXFSZ, and what is ignored would stay so across execve). Returns the pid.
     """
     actions = [(posix.POSIX_SPAWN_DUP2, fd, fd) for fd in (session, *inherit)]
     return posix.posix_spawn(

@@ -107,14 +107,15 @@ class Prepared:
         p.call("dup3", self.input, 0, 0)
         p.call("dup3", self.output, 1, 0)
         p.call("dup3", self.output, 2, 0)
+        # Whatever fails is told in the output: a reply would come on the session of the init.
+        error = p.reg("error")
         if isinstance(directory, bytes):
-            p.call("chdir", directory)
+            p.call("chdir", directory, dst=error, error=no)
         else:
-            p.call("fchdir", directory)
+            p.call("fchdir", directory, dst=error, error=no)
         p.call("close_range", 3, LAST_FD, 0)
         argv = Words((*(word.encode() for word in self.argv), 0), "argv")
         envp = Words((*(entry.encode() for entry in self.environ), 0), "envp")
-        error = p.reg("error")
         p.call("execve", self.hook["path"].encode(), argv, envp, dst=error, error=no)
         p.label(no)
         report = Space(8, "errno")

@@ -136,7 +136,7 @@ def test_agrees_with_the_real_one() -> None:
         kernel = Harmless(agent.pid, mask, personality())
         machine = Machine(kernel, machine=posix.uname().machine, session=agent.session_fd)
 
-        @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(plans())
         def agree(plan: Plan) -> None:
             # Whatever happens, the memory and the registers are compared at the end.
