@@ -3,8 +3,8 @@
     python man/generate.py [--check]
 
 For each command the declaration in pyrunc/commands gives synopsis, description and options; a file
-man/text/COMMAND.8, if there is one, follows before SEE ALSO. The pages are kept in the repository, so
-that an installation needs no generator; --check fails where they are not up to date.
+man/text/COMMAND.8, if there is one, follows before SEE ALSO. The pages are kept in the repository,
+so that an installation needs no generator; --check fails where they are not up to date.
 """
 
 import argparse
@@ -43,9 +43,8 @@ def paragraphs(text: str) -> str:
     if literal:
         out.append(".fi\n.RE")
     lines = "\n".join(out).split("\n")
-    tidy = [
-        line for at, line in enumerate(lines) if line != ".PP" or lines[at + 1 : at + 2] != [".PP"]
-    ]
+    following = [*lines[1:], ""]
+    tidy = [it for it, then in zip(lines, following, strict=True) if (it, then) != (".PP", ".PP")]
     while tidy and tidy[-1] in ("", ".PP"):
         tidy.pop()
     return "\n".join(tidy) + "\n"
@@ -53,7 +52,8 @@ def paragraphs(text: str) -> str:
 
 def sections(text: str) -> str:
     """The prose of a command's help: headings at the margin, what belongs to them below."""
-    out, heading, body = "", "", []
+    out, heading = "", ""
+    body: list[str] = []
     for line in [*text.strip("\n").split("\n"), "END:"]:
         if line.endswith(":") and line[:1].isupper() and line.upper() == line:
             if heading:

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,15 +65,12 @@ def test_pages_are_up_to_date() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("page", sorted(MAN.glob("*.8")), ids=lambda page: str(page.name))
-def test_markup(page: object) -> None:
+def test_markup(page: Path) -> None:
     groff = shutil.which("groff")
     if not groff:
         pytest.skip("groff is not installed")
-    done = subprocess.run(
-        [groff, "-ww", "-man", "-Tutf8", "-z", str(page)],
-        check=False,
-        text=True,
-        capture_output=True,
-    )
+    command = [groff, "-ww", "-man", "-Tutf8", "-z", str(page)]
+    done = subprocess.run(command, check=False, text=True, capture_output=True)
     assert (done.returncode, done.stderr) == (0, "")

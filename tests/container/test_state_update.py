@@ -253,9 +253,9 @@ def test_update_writes_and_remembers(container: Container) -> None:
 
 def test_update_from_standard_input(container: Container) -> None:
     document = {"memory": {"limit": 0}, "CPU": {"Quota": 5000}, "pids": {"limit": 7}}
+    words = ["--root", container.root, "update", "--resources", "-", container.id]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "--root", container.root]
-        + ["update", "--resources", "-", container.id],
+        [sys.executable, "-c", PROGRAM, *words],
         input=json.dumps(document).encode(),
         check=False,
     )
