@@ -10,7 +10,7 @@ class Known:
 
     cases      glob of the cases' names
     key        glob of the fact's key
-    reference  "runc", "crun" or "*", followed by the versions it was seen with
+    reference  "runc", "crun" or "*" (any), then the versions it was seen with
     reason     why pyrunc differs, or why the difference says nothing about it
     """
 
@@ -20,15 +20,20 @@ class Known:
     reason: str
 
     def explains(self, case: str, key: str, reference: str) -> bool:
-        name = self.reference.split(" ")[0]
+        """Whether this is the difference of `key` in `case` from `reference`."""
         return (
             fnmatchcase(case, self.cases)
             and fnmatchcase(key, self.key)
-            and name in ("*", reference)
+            and self.reference.split(" ")[0] in ("*", reference)
         )
 
+    def was_seen_with(self, reference: str, version: str) -> bool:
+        """Whether it has to be there in this version of the reference."""
+        name, *versions = self.reference.split(" ")
+        return name in ("*", reference) and version in versions
 
-OLD = "runc 1.1.5, 1.1.15"
+
+OLD = "runc 1.1.5 1.1.15"
 
 KNOWN: list[Known] = [
     # --- runc's own ways ---------------------------------------------------------------------
@@ -41,11 +46,16 @@ KNOWN: list[Known] = [
     Known(
         "*",
         "mountinfo.*.super",
-        OLD,
+        "* 1.1.5 1.1.15 1.21",
         "masked folders share a tmpfs without room for files (size 4k, one inode); an existing "
         "folder's mode is given to tmpfs as an option, as runc does since 1.2, not set afterwards",
     ),
-    Known("masked-own", "line.*", OLD, "as above, and a path masked twice is masked once"),
+    Known(
+        "masked-own",
+        "line.*",
+        "* 1.1.5 1.1.15 1.21",
+        "as above, and a path masked twice is masked once",
+    ),
     Known(
         "caller-limits",
         "limits.Max open files",

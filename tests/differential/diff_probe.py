@@ -1,7 +1,7 @@
 """What runs inside the container, and what is read out of its report.
 
 The probe is one busybox shell: it reads its own /proc entries, so what it prints is what execve
-left behind.
+left behind. It reads its status without a child: while it makes one, its signals are blocked.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 SCRIPT = r"""
 s() { echo "@@ $1"; }
 p=/proc/$$
-s status; cat $p/status
+s status; while read -r l; do echo "$l"; done < $p/status
 s mountinfo; cat $p/mountinfo
 s environ; tr '\n\0' '\001\n' < $p/environ
 s cwd; readlink $p/cwd
@@ -102,7 +102,9 @@ def _mountinfo(lines: list[str]) -> Facts:
         key = before[4]
         while f"{key}.type" in result:
             key += "+"
-        order.append(key)
+        # What is masked or read-only has no order that anyone could see.
+        if not key.startswith(("/proc/", "/sys/firmware")):
+            order.append(key)
         result[f"{key}.type"] = after[0]
         result[f"{key}.root"] = re.sub(r"^pid:\[\d+\]", "pid:[]", before[3])
         result[f"{key}.options"] = ",".join(sorted(before[5].split(",")))
