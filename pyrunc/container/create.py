@@ -132,6 +132,8 @@ class Creation:
         self.state = state = State(
             request.id, bundle=request.bundle, rootfs=rootfs, config=config, status_hint="creating"
         )
+        if request.no_new_keyring:
+            state.extra["noKeyring"] = True  # for exec
         self.manager = manager = cgroups.manager(
             config.get("linux") or {},
             request.id,

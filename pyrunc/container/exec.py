@@ -1,0 +1,431 @@
+"""`pyrunc exec`: another process in the namespaces and the cgroup of a container.
+
+    host: Execution                      pyrunc-init
+    pidfd, facts, process object
+    spawn the agent ───────────────────► agent: joins the namespaces, clone3
+    oom_score_adj, cgroup ◄────────────► child: "begin"
+    user by name ◄─────────────────────► Accounts
+    console ◄──────────────────────────► Console
+    the executable, HOME ◄─────────────► LookUp
+    pid file, pidfd ◄──────────────────► "ready"
+    wait for the end of the session ◄─── execve
+
+No lock is taken: what is known of a container does not change by what runs in it.
+"""
+
+import posix
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+from pyrunc.container import failure
+from pyrunc.container.attend import attend, block_signals
+from pyrunc.container.conduct import conduct
+from pyrunc.container.exec_cgroup import Place
+from pyrunc.container.exec_process import exec_process, read_process, resolve
+from pyrunc.container.host import (
+    own_capabilities,
+    read_file,
+    reap,
+    send_fd,
+    write_file,
+    write_pid_file,
+)
+from pyrunc.container.processes import open_init
+from pyrunc.container.state import State, Store
+from pyrunc.errors import Error, from_os_error
+from pyrunc.log import log
+from pyrunc.machine.ops import Fd, Label, Step
+from pyrunc.machine.session import Lost, Session, Trace, pair, sealed_init, spawn
+from pyrunc.plan.capabilities import Sets
+from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
+from pyrunc.plan.namespaces import FLAGS
+from pyrunc.plan.process import LookUp, check_capabilities, environment, home_of
+from pyrunc.plan.uapi import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWUSER,
+    EACCES,
+    EAGAIN,
+    EBUSY,
+    ENODEV,
+    ENOENT,
+    EOPNOTSUPP,
+    EPERM,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from signal import SIG_SETMASK, pthread_sigmask
+    from typing import Any
+
+    from pyrunc.config.types import Process
+    from pyrunc.container.request import ExecRequest
+    from pyrunc.globals import Globals
+    from pyrunc.machine.session import Reply
+
+    Items = Iterable[Step | Label]
+else:
+    from _signal import SIG_SETMASK, pthread_sigmask
+
+SIGKILL = 9
+ESRCH = 3
+STOPPED = "cannot exec in a stopped container"
+PAUSED = "cannot exec in a paused container (use --ignore-paused to override)"
+_FILES = {"network": "net", "mount": "mnt"}  # below /proc/PID/ns, where the name is another one
+# Why clone3 may refuse a cgroup to which a pid can be written all the same.
+_NOT_INTO = (ENOENT, EACCES, EPERM, EBUSY, ENODEV, EOPNOTSUPP)
+_MOST_RETRIES = 4096  # of a path walk, as in create.py
+
+
+def exec_(globals_: "Globals", request: "ExecRequest") -> int:
+    """Execute a program in a container; its exit status, or 128 and the signal that killed it.
+
+    With `detach` 0 once it runs. Errors: pyrunc.errors.Error; no process is left behind then.
+    """
+    execution = Execution(globals_, request)
+    mask = None
+    try:
+        execution.prepare()
+        if not request.detach:
+            mask = block_signals()
+        execution.build()
+        execution.commit()
+    except BaseException:
+        execution.undo()
+        raise
+    execution.end()
+    if request.detach:
+        return 0
+    try:
+        return attend(execution.pid, execution.console)
+    finally:
+        if mask is not None:
+            pthread_sigmask(SIG_SETMASK, mask)
+
+
+class Execution:
+    """One process on its way into a container: prepare, build, commit, end; or undo."""
+
+    def __init__(self, globals_: "Globals", request: "ExecRequest") -> None:
+        self.globals = globals_
+        self.request = request
+        self.trace = Trace() if request.trace else None
+        self.state = State("")
+        self.spec: Process = {"cwd": "/"}
+        self.names: tuple[int | str, int | str | None] | None = None
+        self.facts = ExecFacts()
+        self.place: Place | None = None
+        self.pidfd = -1
+        self.cgroup_ns = -1
+        self.plan: ExecPlan | None = None
+        self.session: Session | None = None
+        self.agent: Session | None = None
+        self.agent_pid = 0
+        self.pid = 0
+        self.console = -1
+        self.last: list[Step | Label] = []
+        self._retries = 0
+
+    # -- before there is a process ---------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Learn what the container is, and what is to be executed in it."""
+        request, facts = self.request, self.facts
+        self.state = state = Store(self.globals.root).load(request.id)
+        status = state.status()
+        if status == "stopped":
+            raise Error(STOPPED)
+        if status == "paused" and not request.ignore_paused:
+            raise Error(PAUSED)
+        if status == "creating":
+            raise Error("cannot exec in a container that is being created")
+        self.pidfd = open_init(state)
+        if self.pidfd < 0:
+            raise Error(STOPPED)
+        document = read_process(request.process) if request.process else None
+        facts.pointer = "" if document is not None else "/process"
+        config: Any = state.config
+        self.spec, self.names = exec_process(config, request, document)
+        facts.names = self.names is not None
+        self._check_console()
+        facts.lowest = 3 + self._preserved()
+        if not state.extra.get("noKeyring"):
+            facts.keyring = f"_ses.{state.id}"
+        self._look_at_namespaces()
+        self._check_capabilities()
+        self._seccomp()
+        self.place = Place(state, request.cgroup)
+
+    def _check_console(self) -> None:
+        request = self.request
+        terminal = bool(self.spec.get("terminal"))
+        if terminal and request.detach and not request.console_socket:
+            raise Error(
+                "cannot allocate tty if runc will detach without setting console socket",
+                hint="use --console-socket",
+            )
+        if request.console_socket and not (terminal and request.detach):
+            raise Error("cannot use console socket if runc will not detach or allocate tty")
+        if terminal and not request.detach:
+            from pyrunc.container.terminal import check_terminal
+
+            check_terminal()
+
+    def _preserved(self) -> int:
+        count = self.request.preserve_fds
+        for fd in range(3, 3 + count):
+            try:
+                posix.fstat(fd)
+            except OSError as error:
+                raise from_os_error(
+                    f"unable to stat preserved-fd {fd} (of {count})", error
+                ) from None
+        return count
+
+    def _look_at_namespaces(self) -> None:
+        """Which namespaces are not pyrunc's too: joining one's own user namespace is an error."""
+        facts = self.facts
+        proc = f"/proc/{self.state.pid}"
+        try:
+            for kind, flag in FLAGS.items():
+                name = _FILES.get(kind, kind)
+                try:
+                    ours = posix.stat(f"/proc/self/ns/{name}")
+                except FileNotFoundError:
+                    continue  # this kernel has none of the type
+                theirs = posix.stat(f"{proc}/ns/{name}")
+                if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino):
+                    facts.spaces |= flag
+            if facts.spaces & CLONE_NEWUSER:
+                uid = lowest_id(read_file(f"{proc}/uid_map"))
+                facts.ids = uid, lowest_id(read_file(f"{proc}/gid_map"))
+                facts.deny_setgroups = read_file(f"{proc}/setgroups").strip() == b"deny"
+            if facts.spaces & CLONE_NEWCGROUP:
+                self.cgroup_ns = posix.open(f"{proc}/ns/cgroup", posix.O_RDONLY | posix.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError):
+            raise Error(STOPPED) from None
+        except OSError as error:
+            raise from_os_error("error looking at the container's namespaces", error) from None
+        facts.rootfs = self.state.rootfs
+
+    def _check_capabilities(self) -> None:
+        if self.facts.spaces & CLONE_NEWUSER:
+            return
+        sets = Sets(self.spec.get("capabilities"))
+        try:
+            wanted = sets.permitted | sets.effective | sets.inheritable
+            check_capabilities(wanted, own_capabilities())
+        except Error as error:
+            raise error.prefixed(failure.SETUP) from None
+
+    def _seccomp(self) -> None:
+        profile = (self.state.config.get("linux") or {}).get("seccomp")
+        if profile:
+            from pyrunc.seccomp import filter_for
+
+            compiled = filter_for(profile)
+            self.facts.seccomp = (compiled.program, compiled.flags)
+
+    # -- the processes ---------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the process and bring it to the point where it only has to execute its program."""
+        facts = self.facts
+        lowest = facts.lowest + 8
+        ours_agent, theirs_agent = pair(lowest)
+        ours_child, theirs_child = pair(lowest)
+        facts.agent = Fd(theirs_agent, "agent's session")
+        facts.child = Fd(theirs_child, "process's session")
+        facts.pidfd = Fd(fcntl(self.pidfd, F_DUPFD_CLOEXEC, lowest), "container's init")
+        inherit = [theirs_child, facts.pidfd]
+        if self.cgroup_ns >= 0:
+            number = fcntl(self.cgroup_ns, F_DUPFD_CLOEXEC, lowest)
+            facts.cgroup_ns = Fd(number, "cgroup namespace")
+            inherit.append(facts.cgroup_ns)
+        if self.place is not None and self.place.fd >= 0:
+            facts.cgroup = Fd(fcntl(self.place.fd, F_DUPFD_CLOEXEC, lowest), "cgroup")
+            inherit.append(facts.cgroup)
+        memfd = sealed_init()
+        self.agent_pid = spawn(memfd, theirs_agent, tuple(inherit))
+        posix.close(memfd)
+        self.agent = Session(ours_agent, "agent", self.trace)
+        self.session = Session(ours_child, "process", self.trace)
+        for fd in (theirs_agent, *inherit):
+            posix.close(fd)
+        log.debug("nsexec container setup")
+        self.plan = plan = compile_exec(self.spec, facts)
+        begin, steps = self._clone(plan)
+        self._end_agent()
+        self._adjust_oom_score()
+        try:
+            items = [*begin, *plan.child.items]
+            conduct(self.session, items, self._at_sync, self._at_failure, sent=steps)
+        except Lost:
+            raise self._lost("the process ended", self.pid) from None
+
+    def _clone(self, plan: ExecPlan) -> "tuple[list[Step | Label], list[Step]]":
+        """Have the agent make the process; its first steps, as they were sent."""
+        assert self.agent is not None
+        before: list[Step | Label] = plan.agent.items
+        try:
+            while True:
+                program, begin = clone(plan, self.facts)
+                steps = self.agent.send([*before, *program.items, *begin.items])
+                reply = self.agent.receive(steps)
+                if not reply.errno:
+                    self.pid = int.from_bytes(reply.data, "little")
+                    return begin.items, steps
+                step = reply.step
+                assert step is not None
+                if step.key == "join" and reply.errno == ESRCH:
+                    raise Error(STOPPED)
+                into = self.facts.cgroup is not None and not self.facts.by_pid
+                if step.key != "clone" or not into or reply.errno not in _NOT_INTO:
+                    raise failure.step_error(step, reply.errno, failure.SETUP)
+                before = []
+                self.facts.by_pid = True
+        except Lost:
+            raise self._lost("the host agent ended", self.agent_pid) from None
+
+    def _end_agent(self) -> None:
+        if self.agent is not None:
+            self.agent.close()
+            self.agent = None
+        if self.agent_pid:
+            reap(self.agent_pid)
+            self.agent_pid = 0
+
+    def _lost(self, what: str, pid: int) -> Error:
+        """Why a process is gone that did not say so."""
+        status = reap(pid)
+        how = f"exit status {posix.WEXITSTATUS(status)}"
+        if posix.WIFSIGNALED(status):
+            how = f"killed by signal {posix.WTERMSIG(status)}"
+        if pid == self.pid:
+            self.pid = 0
+        else:
+            self.agent_pid = 0
+        if self.place is not None and self.place.oom_killed():
+            how += " (the memory limit was reached in the container)"
+        return Error(f"{failure.SETUP}{what}: {how}")
+
+    def _adjust_oom_score(self) -> None:
+        score = self.spec.get("oomScoreAdj")
+        if score is None:
+            return
+        try:
+            write_file(f"/proc/{self.pid}/oom_score_adj", str(score).encode())
+        except OSError as error:
+            if not self.globals.is_rootless():
+                raise from_os_error(f"{failure.SETUP}unable to set oom_score_adj", error) from None
+
+    # -- where the program asks or fails ---------------------------------------------------------
+
+    def _at_sync(self, key: object, reply: "Reply") -> "Items | None":
+        if type(key) is LookUp:
+            return self._finish(key, reply)
+        if type(key) is Accounts:
+            return self._user(reply)
+        if key == "begin":
+            if self.facts.by_pid:
+                assert self.place is not None
+                self.place.add(self.pid)
+        elif key != "ready":
+            self._take_console()
+        return None
+
+    def _at_failure(self, step: Step, errno: int) -> "tuple[bool, Items]":
+        if errno == EAGAIN and step.name == "openat2" and self._retries < _MOST_RETRIES:
+            self._retries += 1
+            return True, ()
+        raise failure.step_error(step, errno, failure.SETUP)
+
+    def _user(self, reply: "Reply") -> "Items":
+        assert self.names is not None
+        assert self.plan is not None
+        passwd, group = reply.notes
+        try:
+            resolve(self.spec, self.request, self.names, passwd, group)
+        except Error as error:
+            raise error.prefixed(failure.SETUP) from None
+        return prepare(self.plan, self.spec, self.facts)
+
+    def _take_console(self) -> None:
+        assert self.session is not None
+        master = self.session.descriptors.pop()
+        if self.request.console_socket:
+            send_fd(self.request.console_socket, master, b"/dev/ptmx", "console socket")
+            posix.close(master)
+            return
+        from pyrunc.container.terminal import adopt
+
+        self.console = master
+        size: Any = self.spec.get("consoleSize") or {}
+        adopt(master, sized=bool(size.get("height") or size.get("width")))
+
+    def _finish(self, key: LookUp, reply: "Reply") -> "Items":
+        assert self.plan is not None
+        spec = self.spec
+        try:
+            path = key.read(reply.data, spec["args"][0])
+        except Error as error:
+            raise error.prefixed(failure.SETUP) from None
+        home = None
+        if key.passwd:
+            home = home_of(b"".join(reply.notes), (spec.get("user") or {}).get("uid") or 0)
+        ready, last = finish(self.plan, spec, self.facts, path, environment(spec, home))
+        self.last = last.items
+        return ready
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Tell of the process, let it execute its program, and see that it does."""
+        request, session = self.request, self.session
+        assert session is not None
+        if request.pidfd_socket:
+            pidfd = posix.pidfd_open(self.pid)
+            send_fd(request.pidfd_socket, pidfd, b"pidfd", "pidfd socket")
+            posix.close(pidfd)
+        if request.pid_file:
+            write_pid_file(request.pid_file, self.pid)
+        log.debug("setns_init: about to exec")
+        try:
+            reply = session.receive(session.send(self.last))
+        except Lost:
+            return  # the session is closed on execve
+        assert reply.step is not None
+        raise failure.step_error(reply.step, reply.errno, failure.SETUP)
+
+    def end(self) -> None:
+        """Let go of what only the making needed; the process stays."""
+        if self.trace is not None:
+            from pyrunc.container.trace import write
+
+            write(self.request.trace, self.trace)
+        self._close()
+
+    def undo(self) -> None:
+        """Leave nothing behind."""
+        if self.pid:
+            # A child that nobody has reaped: the number is still its own.
+            posix.kill(self.pid, SIGKILL)
+            reap(self.pid)
+        self._close()
+        if self.console >= 0:
+            posix.close(self.console)
+
+    def _close(self) -> None:
+        self._end_agent()
+        if self.session is not None:
+            self.session.close()
+        if self.place is not None:
+            self.place.close()
+        for fd in (self.pidfd, self.cgroup_ns):
+            if fd >= 0:
+                posix.close(fd)
+        self.pidfd = self.cgroup_ns = -1
+
+
+def lowest_id(text: bytes) -> int:
+    """0 where a uid_map or gid_map maps it, else the lowest id that it maps."""
+    return min((int(line.split()[0]) for line in text.splitlines()), default=0)

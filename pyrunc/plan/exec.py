@@ -1,0 +1,224 @@
+"""The whole of `exec`: from a process object and facts of the container to steps of pyrunc-init.
+
+    agent                                child
+    setns(pidfd, ...)
+    clone3 ────────────────────────────► "begin": cgroup by pid, where it could not be born there
+                                         cgroup namespace, root's ids
+                                         Accounts: a user given by name
+                                         terminal or standard streams, working directory
+                                         LookUp
+                                         execve
+
+The agent joins all namespaces but that of cgroups, in one call: from inside that one the cgroup it
+comes from is out of sight, and where cgroups are delegated by namespace nothing could be born into
+another one (clone3: ENOENT).
+"""
+
+from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers, Space
+from pyrunc.plan import affinity, capabilities, namespaces, process
+from pyrunc.plan.uapi import (
+    AT_FDCWD,
+    CLONE_NEWCGROUP,
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    O_CLOEXEC,
+    O_DIRECTORY,
+    O_PATH,
+    PR_SET_PDEATHSIG,
+    SIGKILL,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.config.types import Process
+
+    Filter = tuple[bytes, int]
+
+
+class Accounts:
+    """Key of the sync at which the names of a user and a group become numbers.
+
+    Notes before it: the texts of /etc/passwd and /etc/group.
+    """
+
+    __slots__ = ()
+
+
+class ExecFacts:
+    """What a plan needs to know beside the process object.
+
+    pidfd: the container's init. spaces: CLONE_NEW* of its namespaces that are not pyrunc's too.
+    cgroup_ns: its cgroup namespace, if that is among them. cgroup: the directory to be born in;
+    None without one. by_pid: pyrunc puts the child into its cgroup. rootfs: what to chroot to
+    where the container has no mount namespace. ids: uid and gid of root in its user namespace.
+    keyring: the session keyring to join; "" for none. lowest: the first descriptor that is not the
+    container's. names: whether the user is given by name.
+    """
+
+    __slots__ = (
+        "agent",
+        "by_pid",
+        "cgroup",
+        "cgroup_ns",
+        "child",
+        "deny_setgroups",
+        "ids",
+        "keyring",
+        "lowest",
+        "names",
+        "pidfd",
+        "pointer",
+        "rootfs",
+        "seccomp",
+        "spaces",
+    )
+
+    def __init__(self) -> None:
+        self.agent = Fd(11, "agent's session")
+        self.child = Fd(12, "process's session")
+        self.pidfd = Fd(13, "container's init")
+        self.cgroup_ns: Fd | None = None
+        self.cgroup: Fd | None = None
+        self.by_pid = False
+        self.spaces = 0
+        self.rootfs = ""
+        self.ids = (0, 0)
+        self.deny_setgroups = False
+        self.keyring = ""
+        self.lowest = 3
+        self.names = False
+        self.seccomp: Filter | None = None
+        self.pointer = ""
+
+
+class ExecPlan:
+    """agent: the host agent's steps before the clone. child: those of its child, after the first
+    few (see clone) and up to the sync Accounts or LookUp.
+    """
+
+    __slots__ = ("agent", "child", "registers", "root", "slave")
+
+    def __init__(self) -> None:
+        self.registers = Registers()
+        self.agent = Program(self.registers)
+        self.child = Program(self.registers)
+        self.root = self.registers.take("root")
+        self.slave: Reg | None = None
+
+
+def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
+    """The plan of `exec`, but for the clone and what follows the syncs Accounts and LookUp."""
+    plan = ExecPlan()
+    p = plan.agent
+    namespaces.begin(p, facts.lowest, dumpable=False)
+    initial = (spec.get("execCPUAffinity") or {}).get("initial")
+    if initial:
+        affinity.run_on(p, initial, f"{facts.pointer}/execCPUAffinity/initial")
+    joined = facts.spaces & ~CLONE_NEWCGROUP
+    if joined:
+        p.about("error joining the container's namespaces")
+        p.call("setns", facts.pidfd, joined, key="join")
+    _enter(plan, spec, facts)
+    if facts.names:
+        p = plan.child
+        text = Space(process.FILE_SIZE, "text", raw=True)
+        process.note_file(p, plan.root, "etc/passwd", text)
+        process.note_file(p, plan.root, "etc/group", text)
+        p.sync(Accounts())
+    else:
+        plan.child.items += prepare(plan, spec, facts).items
+    return plan
+
+
+def clone(plan: ExecPlan, facts: ExecFacts) -> "tuple[Program, Program]":
+    """The clone, and the child's first steps: apart, so that they can be tried again with by_pid.
+
+    The agent replies with the pid, the child at the sync "begin".
+    """
+    p = Program(plan.registers)
+    child = Label("process")
+    cgroup = None if facts.by_pid else facts.cgroup
+    namespaces.clone(p, 0, child, cgroup=cgroup, why="error creating the process", pointer="")
+    p.label(child)
+    begin = Program(plan.registers)
+    _begin(begin, facts)
+    return p, begin
+
+
+def _begin(p: Program, facts: ExecFacts) -> None:
+    namespaces.begin_child(p, facts.child, facts.agent)
+    p.call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+    p.call("close", facts.pidfd)
+    if facts.cgroup is not None:
+        p.call("close", facts.cgroup)
+    p.call("setsid")
+    p.sync("begin")
+
+
+def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> None:
+    """The child's next steps: it is in its cgroup, and in all namespaces but one."""
+    p = plan.child
+    if facts.cgroup_ns is not None:
+        p.about("error joining the container's cgroup namespace")
+        p.call("setns", facts.cgroup_ns, CLONE_NEWCGROUP)
+        p.call("close", facts.cgroup_ns)
+    affinities = spec.get("execCPUAffinity") or {}
+    if affinities.get("final"):
+        affinity.run_on(p, affinities["final"], f"{facts.pointer}/execCPUAffinity/final")
+    else:
+        affinity.run_anywhere(p)
+    if facts.spaces & CLONE_NEWUSER:
+        namespaces.become_root(p, *facts.ids, "")
+    if facts.keyring:
+        process.session_keyring(p, facts.keyring)
+    p.call("umask", 0)
+    p.about("error entering the container's root file system")
+    flags = O_PATH | O_DIRECTORY | O_CLOEXEC
+    if not facts.spaces & CLONE_NEWNS and facts.rootfs:
+        from pyrunc.plan.rootfs import change_root
+
+        change_root(p, facts.rootfs)
+    p.call("openat", AT_FDCWD, b"/", flags, 0, dst=plan.root)
+
+
+def prepare(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> Program:
+    """What is done as root in the container, once the user is known; ends with the sync LookUp."""
+    p = Program(plan.registers)
+    pointer = facts.pointer
+    process.rlimits(p, spec, pointer, late=False)
+    uid = (spec.get("user") or {}).get("uid") or 0
+    if spec.get("terminal"):
+        from pyrunc.plan import console
+
+        plan.slave = slave = p.reg("pty")
+        console.open_console(p, spec, plan.root, slave, mount=False, pointer=pointer)
+        console.use_console(p, slave, uid, pointer)
+    else:
+        process.own_stdio(p, uid)
+    process.change_directory(p, spec, plan.root, pointer, make=False)
+    sets = capabilities.Sets(spec.get("capabilities"))
+    capabilities.drop_bounding(p, sets.bounding, capabilities.LAST)
+    process.look_up(p, spec, plan.root, pointer)
+    return p
+
+
+def finish(
+    plan: ExecPlan, spec: "Process", facts: ExecFacts, path: str, environ: "list[str]"
+) -> "tuple[Program, Program]":
+    """What follows once the executable is known: up to the sync "ready", and then to the execve."""
+    ready = Program(plan.registers)
+    process.only_what_is_needed(ready, facts.lowest, None)
+    ready.about("error waiting to be started")
+    ready.sync("ready")
+    last = Program(plan.registers)
+    process.outlive(last)
+    process.execute(
+        last,
+        spec,
+        path,
+        environ,
+        facts.pointer,
+        deny_setgroups=facts.deny_setgroups,
+        seccomp=facts.seccomp,
+    )
+    return ready, last
