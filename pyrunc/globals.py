@@ -41,14 +41,14 @@ class Globals:
     def is_rootless(self) -> bool:
         """Whether cgroups may be out of reach, so that failing to make one is no error.
 
-        "auto" says so for everyone but root of the initial user namespace, unless the systemd
-        driver was asked for: systemd delegates to users too.
+        "auto" says so for everyone but root of the initial user namespace. With the systemd driver
+        it says whose instance is asked: root of a user namespace may have a systemd of its own.
         """
         if self.rootless != "auto":
             return self.rootless == "true"
-        if self.systemd_cgroup:
-            return False
-        return posix.geteuid() != 0 or in_user_namespace()
+        if posix.geteuid():
+            return True
+        return _root_of_a_user() if self.systemd_cgroup else in_user_namespace()
 
 
 def default_root() -> str:
