@@ -13,6 +13,8 @@ INIT = SETUP + "error during container init: "
 # Steps that fail by a check of ours rather than by a system call: what the check found.
 _FOUND = {
     "not proc": "cannot be mounted because it is not of type proc",
+    "deadline on cpuset": "process scheduler can't be used together with AllowedCPUs"
+    " (linux/resources/cpu/cpus)",
     "not null": "/dev/null in the container is not the null device",
     "not devpts": "/dev/pts in the container is not a devpts file system",
     "dangling": "it is a symbolic link that leads nowhere",

@@ -1,6 +1,5 @@
 """The CPUs that a process may run on (sched_setaffinity(2); config.md: execCPUAffinity)."""
 
-from pyrunc.config import lists
 from pyrunc.machine.ops import Program
 from pyrunc.plan.uapi import EINVAL
 
@@ -9,6 +8,8 @@ _MOST = 8191  # the kernel's largest NR_CPUS, less one
 
 def cpu_mask(text: str) -> bytes:
     """The list format, "0-3,7", as the kernel takes a mask."""
+    from pyrunc.config import lists  # few processes need it
+
     bits = 0
     for first, last in lists.parse(text, _MOST):
         bits |= (1 << last + 1) - (1 << first)

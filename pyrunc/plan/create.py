@@ -8,7 +8,17 @@ mounts.InheritMode and mounts.CopyUp, console.Console, "hooks", process.LookUp. 
 from _struct import pack
 
 from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers
-from pyrunc.plan import capabilities, console, devices, masks, mounts, namespaces, process, rootfs
+from pyrunc.plan import (
+    affinity,
+    capabilities,
+    console,
+    devices,
+    masks,
+    mounts,
+    namespaces,
+    process,
+    rootfs,
+)
 from pyrunc.plan import sysctl as sysctls
 from pyrunc.plan.uapi import (
     CLONE_NEWCGROUP,
@@ -25,7 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrunc.config.types import Config
+    from pyrunc.config.types import Config, Linux, Process
 
 
 class Facts:
@@ -139,6 +149,7 @@ def _child(
     new_user = bool(spaces.new & CLONE_NEWUSER)
     if new_user or facts.by_pid:
         p.sync("begin")
+    affinity.run_anywhere(p)
     if spaces.has("user"):
         namespaces.become_root(p, *base_ids(config), "/linux/uidMappings")
         if spaces.new & CLONE_NEWIPC:
@@ -274,6 +285,12 @@ def finish(
     """
     ready = Program(plan.registers)
     listener = process.only_what_is_needed(ready, facts.lowest, facts.listener)
+    spec: Process = config["process"]
+    linux: Linux = config.get("linux") or {}
+    if {"scheduler", "ioPriority"} & spec.keys() or {"memoryPolicy", "personality"} & linux.keys():
+        from pyrunc.plan import attributes
+
+        attributes.apply(ready, spec, linux, "/process")
     ready.about("error waiting to be started")
     ready.sync("ready")
     last = Program(plan.registers)
@@ -291,7 +308,7 @@ def finish(
         ]
     process.execute(
         last,
-        config["process"],
+        spec,
         path,
         environ,
         "/process",
