@@ -71,9 +71,9 @@ def exec_process(
     _flags(spec, request)
     names = _user(user, request)
     warnings = check_process(spec, "/process" if document is None else "")
-    if document is None and warnings:
-        # Of the container's own process everything was said when it was created.
-        known = check_process(own, "/process") if request.caps else warnings
+    if warnings and own:
+        # What is so of the container's own process was said when it was created.
+        known = check_process(own, "/process")
         warnings = [warning for warning in warnings if warning not in known]
     for warning in warnings:
         log.warning(warning)
