@@ -378,7 +378,9 @@ def test_default_root(monkeypatch: pytest.MonkeyPatch) -> None:
         ("auto", False, 0, False, False),
         ("auto", False, 7, False, True),
         ("auto", False, 0, True, True),
-        ("auto", True, 7, False, False),
+        ("auto", True, 0, False, False),
+        ("auto", True, 7, False, True),
+        ("auto", True, 0, True, True),
     ],
 )
 def test_rootless(
@@ -389,9 +391,24 @@ def test_rootless(
     expected: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("posix.geteuid", lambda: uid)
+    import posix
+
+    monkeypatch.delitem(posix.environ, b"USER", raising=False)
+    monkeypatch.setattr(posix, "geteuid", lambda: uid)
     monkeypatch.setattr("pyrunc.globals.in_user_namespace", lambda: in_namespace)
     assert Globals(rootless=rootless, systemd_cgroup=systemd).is_rootless() is expected
+
+
+def test_root_of_a_user_namespace_with_a_systemd_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import posix
+
+    monkeypatch.setattr(posix, "geteuid", lambda: 0)
+    monkeypatch.setattr("pyrunc.globals.in_user_namespace", lambda: True)
+    monkeypatch.setitem(posix.environ, b"USER", b"root")
+    assert not Globals(systemd_cgroup=True).is_rootless()
+    assert Globals(systemd_cgroup=False).is_rootless()
 
 
 def test_criu_is_accepted(root: str, capfd: pytest.CaptureFixture[str]) -> None:
