@@ -15,7 +15,8 @@ LEVELS = ("debug", "info", "warning", "error")
 class Log:
     """Where messages go. `path` None is standard error; `debug` also lets debug and info messages through.
 
-    With a file, an error also goes bare to standard error, as runc does: go-runc puts it into the text that engines grep.
+    With a file, an error also goes bare to standard error, as runc does: go-runc puts it into the text that
+    engines grep.
     """
 
     def __init__(self) -> None:

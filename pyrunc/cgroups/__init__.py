@@ -27,13 +27,14 @@ from pyrunc.cgroups.fs import Manager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 __all__ = ["Manager", "manager"]
 
 
 def manager(
-    linux: "dict[str, Any]",
+    linux: "Mapping[str, Any]",
     id: str,
     *,
     systemd: bool,

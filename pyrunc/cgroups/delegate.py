@@ -9,13 +9,14 @@ from pyrunc.cgroups import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 # What /sys/kernel/cgroup/delegate lists since 4.13, for where sysfs is not mounted.
 FILES = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
-def owner(config: "dict[str, Any]") -> "int | None":
+def owner(config: "Mapping[str, Any]") -> "int | None":
     """The host's user id that a container's cgroup is to belong to; None: nobody but root. Pure.
 
     A container gets its cgroup where it can see no other one and can write to it: with a new cgroup

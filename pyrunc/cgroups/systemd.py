@@ -7,6 +7,7 @@ cgroupfs driver does, which also covers what systemd has no property for.
 
 from typing import TYPE_CHECKING, Any
 
+from pyrunc import thirdparty
 from pyrunc.cgroups import detect, fs, make, tree, unit
 from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
@@ -125,7 +126,14 @@ class SystemdManager(fs.Manager):
 
     def _connect(self) -> "Systemd":
         # Here and not above: kill, ps and state do without D-Bus.
-        from pyrunc.cgroups.bus import Systemd
+        thirdparty.enable()
+        try:
+            from pyrunc.cgroups.bus import Systemd
+        except ModuleNotFoundError as error:
+            raise Error(
+                f"systemd cannot be asked: {error}",
+                hint="install the Python package jeepney, or do without --systemd-cgroup",
+            ) from None
 
         return Systemd(self.user)
 

@@ -1,6 +1,7 @@
 """Conducting a program: send it piece by piece, and decide where it asks or fails.
 
-A list of steps is cut at its syncs. At each, and at each failure, Python may put steps before what is left; registers keep
+A list of steps is cut at its syncs. At each, and at each failure, Python may put steps before what is left;
+registers keep
 their values from one piece to the next.
 """
 
@@ -33,7 +34,8 @@ def conduct(
 ) -> None:
     """Run the steps to their end.
 
-    at_sync(key, reply): steps to do first, or None. at_failure(step, errno): whether to try the step again, and steps to do
+    at_sync(key, reply): steps to do first, or None. at_failure(step, errno): whether to try the step again,
+    and steps to do
     before that; or raises. sent: what `session.send` returned, where the first piece has been sent already.
     """
     left = list(items)

@@ -17,6 +17,8 @@ import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
+from pyrunc import cgroups
+from pyrunc.cgroups import delegate
 from pyrunc.config.check import check
 from pyrunc.config.load import load_config
 from pyrunc.container import failure
@@ -50,8 +52,6 @@ from pyrunc.plan.uapi import (
     ENOTDIR,
     FSCONFIG_SET_STRING,
 )
-from pyrunc import cgroups
-from pyrunc.cgroups import delegate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ _MOST_RETRIES = 4096
 
 
 def create(globals_: "Globals", request: "CreateRequest") -> None:
-    """Create the container and leave it waiting for `start`. Errors: pyrunc.errors.Error; nothing is left behind then."""
+    """Create the container and leave it waiting for `start`. Errors: pyrunc.errors.Error; nothing is left
+    behind then."""
     creation = Creation(globals_, request, listen=True)
     try:
         creation.prepare()
@@ -92,7 +93,7 @@ class Creation:
         self.listen = listen
         self.store = Store(globals_.root)
         self.trace = Trace() if request.trace else None
-        self.config: Config = {}
+        self.config: Config = load_config(request.bundle)
         self.state: State | None = None
         self.manager: cgroups.Manager | None = None
         self.lock: object = None
@@ -113,12 +114,12 @@ class Creation:
     def prepare(self) -> None:
         """Read and check the configuration; make the state directory and the cgroup."""
         request = self.request
-        self.config = config = load_config(request.bundle)
+        config = self.config
         for warning in check(config, request.bundle, euid=posix.geteuid()):
             log.warning(warning)
         self._check_console()
         preserved = self._preserved()
-        rootfs = real_path(self._join((config.get("root") or {}).get("path") or ""))
+        rootfs = real_path(self._join(config["root"]["path"]))
         self.facts = facts = Facts(request.id, request.bundle, rootfs)
         facts.lowest = 3 + preserved
         facts.pivot = not request.no_pivot
@@ -135,11 +136,11 @@ class Creation:
         if request.no_new_keyring:
             state.extra["noKeyring"] = True  # for exec
         self.manager = manager = cgroups.manager(
-            config.get("linux") or {},
+            config.get("linux", {}),
             request.id,
             systemd=self.globals.systemd_cgroup,
             rootless=self.globals.is_rootless(),
-            annotations=config.get("annotations") or {},
+            annotations=config.get("annotations", {}),
             owner=delegate.owner(config),
         )
         # Written before the cgroup exists: whatever dies from here on can be removed by `delete --force`.
@@ -176,7 +177,8 @@ class Creation:
         """The same where the cgroup only exists now: by an agent of its own."""
         from pyrunc.cgroups import bpf
 
-        assert self.manager is not None and self.facts is not None
+        assert self.manager is not None
+        assert self.facts is not None
         directory = fcntl(self.manager.leaf(), F_DUPFD_CLOEXEC, self.facts.lowest + 8)
         with Agent(self.facts.lowest + 8, (directory,)) as session:
             steps = Program()
@@ -192,7 +194,7 @@ class Creation:
 
     def _check_console(self) -> None:
         request = self.request
-        terminal = bool((self.config.get("process") or {}).get("terminal"))
+        terminal = bool(self.config["process"].get("terminal"))
         detached = self.listen or request.detach
         if terminal and detached and not request.console_socket:
             raise Error(
@@ -234,7 +236,7 @@ class Creation:
         return count
 
     def _seccomp(self) -> None:
-        profile = (self.config.get("linux") or {}).get("seccomp")
+        profile = self.config.get("linux", {}).get("seccomp")
         if not profile:
             return
         from pyrunc.seccomp import filter_for
@@ -245,7 +247,7 @@ class Creation:
             self.facts.seccomp = (compiled.program, compiled.flags)
 
     def _check_capabilities(self) -> None:
-        process = self.config.get("process") or {}
+        process = self.config["process"]
         if not process.get("capabilities") or Namespaces(self.config).has("user"):
             return
         sets = Sets(process.get("capabilities"))
@@ -256,7 +258,9 @@ class Creation:
     def build(self) -> None:
         """Make the processes and bring the init to the point where it only has to execute its program."""
         facts = self.facts
-        assert facts is not None and self.state is not None and self.manager is not None
+        assert facts is not None
+        assert self.state is not None
+        assert self.manager is not None
         lowest = facts.lowest + 8
         ours_agent, theirs_agent = pair(lowest)
         ours_child, theirs_child = pair(lowest)
@@ -352,7 +356,7 @@ class Creation:
         return Error(text, hint="")
 
     def _adjust_oom_score(self) -> None:
-        score = (self.config.get("process") or {}).get("oomScoreAdj")
+        score = self.config["process"].get("oomScoreAdj")
         if score is None:
             return
         try:
@@ -372,7 +376,8 @@ class Creation:
         if type(key) is LookUp:
             return self._finish(key, reply)
         if key == "begin":
-            return self._begin()
+            self._begin()
+            return None
         if key == "hooks":
             return self._run_hooks()
         if type(key) is Console:
@@ -407,7 +412,9 @@ class Creation:
 
     def _begin(self) -> None:
         """What the new process needs before it goes on: its cgroup, and its ids."""
-        assert self.manager is not None and self.facts is not None and self.state is not None
+        assert self.manager is not None
+        assert self.facts is not None
+        assert self.state is not None
         if self.facts.by_pid:
             self.manager.add(self.pid)
             self.state.cgroup = self.manager.to_state()
@@ -417,8 +424,8 @@ class Creation:
         if Namespaces(self.config).new & CLONE_NEWUSER:
             from pyrunc.container.idmap import write_maps
 
-            linux = self.config.get("linux") or {}
-            user = (self.config.get("process") or {}).get("user") or {}
+            linux = self.config.get("linux", {})
+            user = self.config["process"].get("user") or {}
             self.deny_setgroups = write_maps(
                 self.pid,
                 linux.get("uidMappings") or [],
@@ -430,11 +437,13 @@ class Creation:
         from pyrunc.container.hooks import run_hooks
 
         assert self.state is not None
-        hooks = self.config.get("hooks") or {}
+        hooks = self.config.get("hooks", {})
         self._hooked = True
         given = self.state.hook_state("creating")
-        for kind in ("prestart", "createRuntime"):
-            listed = hooks.get(kind)
+        for kind, listed in (
+            ("prestart", hooks.get("prestart")),
+            ("createRuntime", hooks.get("createRuntime")),
+        ):
             if listed:
                 run_hooks(listed, kind, given, cwd=self.request.bundle)
         inside = hooks.get("createContainer")
@@ -443,7 +452,8 @@ class Creation:
         from pyrunc.container.hooks import state_json
         from pyrunc.plan.hooks import run_all
 
-        assert self.plan is not None and self.plan.root is not None
+        assert self.plan is not None
+        assert self.plan.root is not None
         steps = Program(Registers(CONVERSATION, 127))
         run_all(steps, inside, "createContainer", state_json(given), [], self.plan.root)
         return steps
@@ -458,7 +468,7 @@ class Creation:
             from pyrunc.container.terminal import adopt
 
             self.console = master
-            size = self.config["process"].get("consoleSize") or {}
+            size = self.config["process"].get("consoleSize", {})
             adopt(master, sized=bool(size.get("height") or size.get("width")))
 
     def _inherit_mode(self, key: InheritMode, data: bytes) -> "Items | None":
@@ -486,14 +496,16 @@ class Creation:
             posix.close(mount)
 
     def _finish(self, key: LookUp, reply: "Reply") -> "Items":
-        assert self.plan is not None and self.facts is not None and self.state is not None
+        assert self.plan is not None
+        assert self.facts is not None
+        assert self.state is not None
         process = self.config["process"]
         name = process["args"][0]
         try:
             path = key.read(reply.data, name)
         except Error as error:
             raise error.prefixed(failure.SETUP) from None
-        if (self.config.get("hooks") or {}).get("startContainer"):
+        if self.config.get("hooks", {}).get("startContainer"):
             from pyrunc.container.hooks import state_json
 
             given = self.state.hook_state("created")
@@ -519,7 +531,8 @@ class Creation:
     def commit(self, status: str) -> None:
         """Record the container as `status` ("created" or "started") and let its init go on."""
         state, session = self.state, self.session
-        assert state is not None and session is not None
+        assert state is not None
+        assert session is not None
         if status == "created":
             state.extra["start"] = [
                 failure.kept(step)
@@ -573,7 +586,7 @@ class Creation:
 
     def _poststop(self) -> None:
         """runtime.md, "Lifecycle": a hook that fails stops the container, and poststop hooks follow."""
-        hooks = (self.config.get("hooks") or {}).get("poststop")
+        hooks = self.config.get("hooks", {}).get("poststop")
         if hooks and self.state is not None:
             from pyrunc.container.hooks import run_hooks
 

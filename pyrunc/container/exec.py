@@ -146,6 +146,7 @@ class Execution:
         config: Any = state.config
         self.spec, self.names = exec_process(config, request, document)
         facts.names = self.names is not None
+        facts.linux = config.get("linux") or {}
         self._check_console()
         facts.lowest = 3 + self._preserved()
         if not state.extra.get("noKeyring"):
@@ -176,9 +177,7 @@ class Execution:
             try:
                 posix.fstat(fd)
             except OSError as error:
-                raise from_os_error(
-                    f"unable to stat preserved-fd {fd} (of {count})", error
-                ) from None
+                raise from_os_error(f"unable to stat preserved-fd {fd} (of {count})", error) from None
         return count
 
     def _look_at_namespaces(self) -> None:

@@ -104,8 +104,7 @@ def sub_cgroup(arguments: "list[str]") -> "str | None":
         controllers, colon, _ = argument.partition(":")
         if colon:
             raise Error(
-                f'--cgroup {argument}: unknown controller "{controllers}": cgroups of version 2'
-                " have one path for all"
+                f'--cgroup {argument}: unknown controller "{controllers}": cgroups of version 2 have one path for all'
             )
     if len(arguments) > 1:
         raise Error(f"--cgroup: {len(arguments)} paths, where there can be only one")

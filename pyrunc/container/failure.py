@@ -42,7 +42,10 @@ def hook_failed(key: object, data: bytes) -> Error:
     """The Error for a hook that failed inside the container. key: HookFailed, or its as_list()."""
     from pyrunc.container.hooks import failure, status_text, timeout_text
 
-    kind, index, timeout = key.as_list() if isinstance(key, HookFailed) else key  # type: ignore[misc,attr-defined]
+    kind: str
+    index: int
+    timeout: float
+    kind, index, timeout = key.as_list() if isinstance(key, HookFailed) else key  # type: ignore[misc]
     status = int.from_bytes(data[:4], "little")
     output = data[8:].partition(b"\0" * 8)[0]
     if data[8:].startswith(NOT_EXECUTED):

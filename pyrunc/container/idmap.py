@@ -19,16 +19,17 @@ def write_maps(
 ) -> bool:
     """Map the ids of the namespace that process `pid` is in.
 
-    groups: whether the process wants supplementary groups. Returns whether setgroups(2) had to be denied, as the kernel asks
+    groups: whether the process wants supplementary groups. Returns whether setgroups(2) had to be denied, as
+    the kernel asks
     of who maps gids without privileges. Raises Error.
     """
     privileged = posix.geteuid() == 0
     _write(pid, "uid_map", uids, "newuidmap", privileged, "/linux/uidMappings")
     denied = False
-    if not privileged and len(gids) == 1 and gids[0]["size"] == 1:
-        if gids[0]["hostID"] == posix.getegid() and not groups:
-            _put(f"/proc/{pid}/setgroups", b"deny")
-            denied = True
+    own = len(gids) == 1 and gids[0]["size"] == 1 and gids[0]["hostID"] == posix.getegid()
+    if own and not privileged and not groups:
+        _put(f"/proc/{pid}/setgroups", b"deny")
+        denied = True
     _write(pid, "gid_map", gids, "newgidmap", privileged or denied, "/linux/gidMappings")
     return denied
 

@@ -1,8 +1,7 @@
 """`pyrunc start`: let the waiting init execute its program, and learn whether it could."""
 
-from _socket import AF_UNIX, SOCK_STREAM, socket
-
 import posix
+from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from pyrunc.container import failure
 from pyrunc.container.state import Store
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def start(globals_: "Globals", id: str, trace: str = "") -> None:
-    """Start a created container. Errors: it does not exist, is running or has stopped; its program cannot be executed; a
+    """Start a created container. Errors: it does not exist, is running or has stopped; its program cannot be
+    executed; a
     poststart hook failed (the container is stopped then: runtime.md, "Lifecycle")."""
     store = Store(globals_.root)
     with store.lock(id):

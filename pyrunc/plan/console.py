@@ -46,7 +46,7 @@ def open_console(
     p.check(stat, 8, 0xFFFFFFFFFFFFFFFF, DEVPTS_SUPER_MAGIC, EINVAL, key="not devpts")
     p.call("ioctl", master, TIOCSPTLCK, pack("<i", 0))
     p.call("ioctl", master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC, dst=slave)
-    size = process.get("consoleSize") or {}
+    size = process.get("consoleSize", {})
     if size.get("height") or size.get("width"):
         p.about("error setting the console's size", f"{pointer}/consoleSize")
         value = pack("<4H", size.get("height") or 0, size.get("width") or 0, 0, 0)

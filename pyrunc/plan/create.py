@@ -1,4 +1,5 @@
-"""The whole of `create`: from a configuration and the host's facts to the steps of the host agent and of the container's init.
+"""The whole of `create`: from a configuration and the host's facts to the steps of the host agent and of the
+container's init.
 
 The child's steps stop at syncs where Python has to decide or to do something: "begin" (id maps, cgroup by pid),
 mounts.InheritMode and mounts.CopyUp, console.Console, "hooks", process.LookUp. What follows the last is made by
@@ -41,10 +42,14 @@ if TYPE_CHECKING:
 class Facts:
     """What a plan needs to know that the configuration does not say.
 
-    id, bundle (absolute), rootfs (absolute, without symbolic links). lowest: the first descriptor number that is not the
-    container's. agent, child, listener: descriptors that the agent inherits. cgroup: the cgroup's directory, None where the
-    child is added by pid or there is none (by_pid tells which). before_clone: appends what the agent shall do first (device program).
-    exposed: for --no-pivot. hook_state: what startContainer hooks read. seccomp: the compiled filter and its flags. idmap_fds: by index of the mount.
+    id, bundle (absolute), rootfs (absolute, without symbolic links). lowest: the first descriptor number that
+    is not the
+    container's. agent, child, listener: descriptors that the agent inherits. cgroup: the cgroup's directory,
+    None where the
+    child is added by pid or there is none (by_pid tells which). before_clone: appends what the agent shall do
+    first (device program).
+    exposed: for --no-pivot. hook_state: what startContainer hooks read. seccomp: the compiled filter and its
+    flags. idmap_fds: by index of the mount.
     """
 
     __slots__ = (
@@ -107,10 +112,10 @@ class CreatePlan:
 
 def base_ids(config: "Config") -> "tuple[int, int]":
     """Who the container's init is while it sets up: root in the container, or where no root is mapped the first id."""
-    linux = config.get("linux") or {}
+    linux = config.get("linux", {})
     ids = []
-    for name in ("uidMappings", "gidMappings"):
-        starts = [entry["containerID"] for entry in linux.get(name) or []]  # type: ignore[literal-required]
+    for maps in (linux.get("uidMappings", []), linux.get("gidMappings", [])):
+        starts = [entry["containerID"] for entry in maps]
         ids.append(0 if not starts or 0 in starts else min(starts))
     return ids[0], ids[1]
 
@@ -142,7 +147,6 @@ def _child(
     plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.Namespaces
 ) -> None:
     p = plan.child
-    linux = config.get("linux") or {}
     namespaces.begin_child(p, facts.child, facts.agent)
     p.call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
     p.call("setsid")
@@ -166,12 +170,11 @@ def _child(
     p.about("error preparing rootfs")
     p.call("umask", 0)
     root = plan.root = p.reg("root")
-    proc_spec = config.get("process") or {}
-    terminal = bool(proc_spec.get("terminal"))
-    if terminal:
+    proc_spec = config["process"]
+    if proc_spec.get("terminal"):
         plan.slave = p.reg("pty")
     if spaces.has("mount"):
-        _root_file_system(plan, config, facts, spaces, root, terminal)
+        _root_file_system(plan, config, facts, spaces, root)
     else:
         path = facts.rootfs.encode(errors="surrogateescape")
         p.call("openat", -100, path, 0o10000000 | O_CLOEXEC, 0, dst=root)
@@ -182,8 +185,7 @@ def _child(
         _hooks(p, config)
         rootfs.change_root(p, facts.rootfs)
     _names(p, config)
-    if proc_spec:
-        _prepare_process(plan, config, root)
+    _prepare_process(plan, config, root)
 
 
 def _loopback(p: Program, pointer: str) -> None:
@@ -208,7 +210,6 @@ def _root_file_system(
     facts: Facts,
     spaces: namespaces.Namespaces,
     root: Reg,
-    terminal: bool,
 ) -> None:
     p = plan.child
     linux = config.get("linux") or {}
@@ -242,7 +243,7 @@ def _root_file_system(
     else:
         rootfs.move_root(p, root, facts.rootfs, facts.exposed)
     rootfs.final_propagation(p, config, root)
-    if (config.get("root") or {}).get("readonly"):
+    if config["root"].get("readonly"):
         rootfs.read_only_root(p, root)
 
 

@@ -30,7 +30,7 @@ from pyrunc.plan.uapi import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.config.types import Process
+    from pyrunc.config.types import Linux, Process
 
     Filter = tuple[bytes, int]
 
@@ -52,7 +52,7 @@ class ExecFacts:
     None without one. by_pid: pyrunc puts the child into its cgroup. rootfs: what to chroot to
     where the container has no mount namespace. ids: uid and gid of root in its user namespace.
     keyring: the session keyring to join; "" for none. lowest: the first descriptor that is not the
-    container's. names: whether the user is given by name.
+    container's. names: whether the user is given by name. linux: of the container's configuration.
     """
 
     __slots__ = (
@@ -64,6 +64,7 @@ class ExecFacts:
         "deny_setgroups",
         "ids",
         "keyring",
+        "linux",
         "lowest",
         "names",
         "pidfd",
@@ -85,6 +86,7 @@ class ExecFacts:
         self.ids = (0, 0)
         self.deny_setgroups = False
         self.keyring = ""
+        self.linux: Linux = {}
         self.lowest = 3
         self.names = False
         self.seccomp: Filter | None = None
@@ -207,6 +209,11 @@ def finish(
 ) -> "tuple[Program, Program]":
     """What follows once the executable is known: up to the sync "ready", and then to the execve."""
     ready = Program(plan.registers)
+    linux = facts.linux
+    if {"scheduler", "ioPriority"} & spec.keys() or {"memoryPolicy", "personality"} & linux.keys():
+        from pyrunc.plan import attributes
+
+        attributes.apply(ready, spec, linux, facts.pointer)
     process.only_what_is_needed(ready, facts.lowest, None)
     ready.about("error waiting to be started")
     ready.sync("ready")

@@ -1,6 +1,7 @@
 """Hooks inside the container's namespaces (config.md, "POSIX-platform Hooks"): createContainer and startContainer.
 
-pyrunc-init forks, gives the hook the state on standard input and waits. Both ends are memory files, made before a seccomp
+pyrunc-init forks, gives the hook the state on standard input and waits. Both ends are memory files, made
+before a seccomp
 filter is loaded that might forbid it: nothing blocks, whatever the hook reads or writes.
 """
 

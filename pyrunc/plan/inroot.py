@@ -7,9 +7,9 @@ RESOLVE_NO_MAGICLINKS opened is what is checked and mounted upon (CVE-2019-18837
 from pyrunc.machine.ops import At, Label, Program, Reg, Space, Words
 from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
+    EEXIST,
     ENOENT,
     ENOTDIR,
-    EEXIST,
     O_CLOEXEC,
     O_DIRECTORY,
     O_PATH,

@@ -87,7 +87,8 @@ class Namespaces:
 def begin(p: Program, lowest: int, *, dumpable: bool) -> None:
     """What every host agent does first: mark all descriptors that are not the container's close-on-exec, and hide.
 
-    lowest: the first descriptor that the container must not get. dumpable: only where a less privileged pyrunc still has
+    lowest: the first descriptor that the container must not get. dumpable: only where a less privileged pyrunc
+    still has
     to write the id maps below /proc/PID, which belongs to root for a process that is not dumpable.
     """
     p.about("error preparing the host agent")
@@ -142,9 +143,11 @@ def time_offsets(p: Program, config: "Config", namespaces: Namespaces) -> None:
     p.about("error creating the time namespace", namespaces.pointers["time"])
     p.call("unshare", CLONE_NEWTIME)
     lines = []
-    offsets = (config.get("linux") or {}).get("timeOffsets") or {}
-    for clock, offset in offsets.items():
-        lines.append(f"{clock} {offset.get('secs') or 0} {offset.get('nanosecs') or 0}\n")
+    offsets = config.get("linux", {}).get("timeOffsets", {})
+    for clock in ("monotonic", "boottime"):
+        if clock in offsets:
+            offset = offsets[clock]
+            lines.append(f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n")
     if lines:
         p.about("error writing time offsets", "/linux/timeOffsets")
         fd = p.reg("timens_offsets")
@@ -163,7 +166,8 @@ def clone(
     why: str = "error creating the container's init",
     pointer: str = "/linux/namespaces",
 ) -> None:
-    """clone3(2): the child goes on at `child`, as a child of Python's (CLONE_PARENT): whoever called pyrunc inherits it.
+    """clone3(2): the child goes on at `child`, as a child of Python's (CLONE_PARENT): whoever called pyrunc
+    inherits it.
 
     flags: CLONE_NEW*; a cgroup namespace is left for later, since its root is where the process is when it unshares it.
     cgroup: descriptor of the cgroup to be born in. The agent sends the pid and waits.

@@ -135,7 +135,8 @@ def change_directory_as_user(p: Program, process: "Process", pointer: str) -> No
 
 
 def own_stdio(p: Program, uid: int) -> None:
-    """Give standard input, output and error to the user, who may want to open /dev/stdout; never the host's /dev/null."""
+    """Give standard input, output and error to the user, who may want to open /dev/stdout; never the host's
+    /dev/null."""
     if not uid:
         return
     p.about("error giving standard input and output to the user", "/process/user/uid")
@@ -221,7 +222,7 @@ class LookUp:
     The reply: 16 bytes a candidate (the result of faccessat, the mode). A note before it is the text of /etc/passwd.
     """
 
-    __slots__ = ("paths", "passwd")
+    __slots__ = ("passwd", "paths")
 
     def __init__(self, paths: "list[str]", passwd: bool) -> None:
         self.paths = paths
@@ -247,7 +248,8 @@ class LookUp:
 
 
 def note_file(p: Program, root: Reg, path: str, space: Space) -> None:
-    """Send the text of a regular file of the container, as far as it fits, in a reply of its own; nothing where it cannot
+    """Send the text of a regular file of the container, as far as it fits, in a reply of its own; nothing
+    where it cannot
     be read. Nobody is waited for: it may be a FIFO, a terminal, or a link to something in /proc."""
     p.about(f"error reading the container's /{path}")
     fd, length = p.reg(path.rpartition("/")[2]), p.reg("length")
@@ -333,7 +335,8 @@ def outlive(p: Program) -> None:
 
 
 def park(p: Program, listener: Fd) -> None:
-    """Wait for `pyrunc start`: whoever connects to the socket in the state directory. The connection is the session from
+    """Wait for `pyrunc start`: whoever connects to the socket in the state directory. The connection is the
+    session from
     then on; it ends with the execve, or brings the failed step."""
     p.about("error waiting for start")
     p.call("close", SESSION)
@@ -388,7 +391,8 @@ def load_filter(p: Program, program: bytes, flags: int) -> None:
 
 
 def check_capabilities(wanted: int, have: int) -> None:
-    """Raise Error where a capability is asked for that pyrunc does not have itself: execve would come too late to tell."""
+    """Raise Error where a capability is asked for that pyrunc does not have itself: execve would come too late
+    to tell."""
     if wanted & ~have:
         missing = [
             f"CAP_{name}"

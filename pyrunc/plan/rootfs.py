@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 
 def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
-    """Keep mounts from the host (or let them through, as rootfsPropagation says), bind the root onto itself and open it.
+    """Keep mounts from the host (or let them through, as rootfsPropagation says), bind the root onto itself
+    and open it.
 
     rootfs: absolute path on the host without symbolic links. root: register for its descriptor.
     """
@@ -74,7 +75,8 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
 
 
 def pivot(p: Program, root: Reg) -> None:
-    """Make the root the root: the old one is stacked on the same place and detached, so no directory is needed for it."""
+    """Make the root the root: the old one is stacked on the same place and detached, so no directory is needed
+    for it."""
     p.about("error pivoting to the root file system", "/root/path")
     old = p.reg("old root")
     p.call("openat", AT_FDCWD, b"/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0, dst=old)

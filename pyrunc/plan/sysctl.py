@@ -4,8 +4,8 @@ The container's /proc may be anything (CVE-2025-52881): a detached instance that
 """
 
 from pyrunc.machine.ops import Program, Reg
-from pyrunc.plan.mounts import new_filesystem
 from pyrunc.plan.inroot import open_how
+from pyrunc.plan.mounts import new_filesystem
 from pyrunc.plan.uapi import (
     O_CLOEXEC,
     O_WRONLY,

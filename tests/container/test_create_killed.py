@@ -1,6 +1,7 @@
 """Kill -9 of pyrunc at every step: what is left can be removed by `delete --force`, completely.
 
-The steps are the calls of built-in functions (each system call is one of them) while `create` runs: a child process counts
+The steps are the calls of built-in functions (each system call is one of them) while `create` runs: a child
+process counts
 them and kills itself at the Nth.
 """
 
