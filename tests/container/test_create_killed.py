@@ -89,7 +89,7 @@ def _gone(before: set[int], deadline: float = 5.0) -> set[int]:
     return left
 
 
-@pytest.mark.parametrize("command, stride", [("create", 1), ("run", 3)])
+@pytest.mark.parametrize(("command", "stride"), [("create", 1), ("run", 3)])
 def test_killed_at_every_step(
     command: str, stride: int, bundle: MakeBundle, runtime: Runtime, tmp_path: Path
 ) -> None:
@@ -174,7 +174,8 @@ def test_failed_create_leaves_nothing(
         check=False,
     )
     assert result.returncode == 1
-    assert result.stderr.count("\n") == 1 and "level=error" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "level=error" in result.stderr
     assert not _gone(before)
     assert not (runtime.root / name).exists()
     assert _cgroups(name) == []

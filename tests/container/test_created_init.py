@@ -44,7 +44,7 @@ def test_small_and_sealed(bundle: MakeBundle, runtime: Runtime, tmp_path: Path) 
         assert fcntl.fcntl(image, F_GET_SEALS) & ALL_SEALS == ALL_SEALS
         assert image.read(4) == b"\x7fELF"
     with pytest.raises(OSError):
-        open(f"/proc/{pid}/exe", "wb")
+        os.open(f"/proc/{pid}/exe", os.O_WRONLY)
 
 
 def test_descriptors(bundle: MakeBundle, runtime: Runtime, tmp_path: Path) -> None:
