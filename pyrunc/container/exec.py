@@ -146,7 +146,7 @@ class Execution:
         config: Any = state.config
         self.spec, self.names = exec_process(config, request, document)
         facts.names = self.names is not None
-        facts.linux = config.get("linux") or {}
+        facts.linux = config.get("linux", {})
         self._check_console()
         facts.lowest = 3 + self._preserved()
         if not state.extra.get("noKeyring"):

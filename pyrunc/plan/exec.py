@@ -116,11 +116,16 @@ def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
     initial = (spec.get("execCPUAffinity") or {}).get("initial")
     if initial:
         affinity.run_on(p, initial, f"{facts.pointer}/execCPUAffinity/initial")
+    proc = None
+    if spec.get("apparmorProfile") or spec.get("selinuxLabel"):
+        from pyrunc.plan import lsm
+
+        proc = lsm.host_proc(p)
     joined = facts.spaces & ~CLONE_NEWCGROUP
     if joined:
         p.about("error joining the container's namespaces")
         p.call("setns", facts.pidfd, joined, key="join")
-    _enter(plan, spec, facts)
+    _enter(plan, spec, facts, proc)
     if facts.names:
         p = plan.child
         text = Space(process.FILE_SIZE, "text", raw=True)
@@ -157,8 +162,11 @@ def _begin(p: Program, facts: ExecFacts) -> None:
     p.sync("begin")
 
 
-def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> None:
-    """The child's next steps: it is in its cgroup, and in all namespaces but one."""
+def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts, proc: "Reg | None") -> None:
+    """The child's next steps: it is in its cgroup, and in all namespaces but one.
+
+    proc: the host's procfs, for labels.
+    """
     p = plan.child
     if facts.cgroup_ns is not None:
         p.about("error joining the container's cgroup namespace")
@@ -171,8 +179,7 @@ def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> None:
         affinity.run_anywhere(p)
     if facts.spaces & CLONE_NEWUSER:
         namespaces.become_root(p, *facts.ids, "")
-    if facts.keyring:
-        process.session_keyring(p, facts.keyring)
+    _label(p, spec, facts, proc)
     p.call("umask", 0)
     p.about("error entering the container's root file system")
     flags = O_PATH | O_DIRECTORY | O_CLOEXEC
@@ -181,6 +188,25 @@ def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> None:
 
         change_root(p, facts.rootfs)
     p.call("openat", AT_FDCWD, b"/", flags, 0, dst=plan.root)
+
+
+def _label(p: Program, spec: "Process", facts: ExecFacts, proc: "Reg | None") -> None:
+    """The labels of the next execve and of the session keyring, and the keyring."""
+    label = spec.get("selinuxLabel") or ""
+    if facts.keyring:
+        if proc is not None and label:
+            from pyrunc.plan import lsm
+
+            lsm.label_keys(p, label, proc)
+            process.session_keyring(p, facts.keyring)
+            lsm.label_keys(p, "", proc)
+        else:
+            process.session_keyring(p, facts.keyring)
+    if proc is not None:
+        from pyrunc.plan import lsm
+
+        lsm.apply(p, spec, facts.pointer, proc)
+        p.close(proc)
 
 
 def prepare(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> Program:
