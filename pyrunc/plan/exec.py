@@ -206,7 +206,8 @@ def _label(p: Program, spec: "Process", facts: ExecFacts, proc: "Reg | None") ->
         from pyrunc.plan import lsm
 
         lsm.apply(p, spec, facts.pointer, proc)
-        p.close(proc)
+        # The register is not given back: the clone, which is compiled later, comes before.
+        p.call("close", proc)
 
 
 def prepare(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> Program:
