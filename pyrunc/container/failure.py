@@ -15,6 +15,8 @@ _FOUND = {
     "not proc": "cannot be mounted because it is not of type proc",
     "deadline on cpuset": "process scheduler can't be used together with AllowedCPUs"
     " (linux/resources/cpu/cpus)",
+    "profile not loaded": "profile not loaded",
+    "no apparmor": "apparmor is not enabled in this kernel, or the name is not a profile's",
     "not null": "/dev/null in the container is not the null device",
     "not devpts": "/dev/pts in the container is not a devpts file system",
     "dangling": "it is a symbolic link that leads nowhere",

@@ -14,6 +14,7 @@ from pyrunc.plan import (
     capabilities,
     console,
     devices,
+    lsm,
     masks,
     mounts,
     namespaces,
@@ -97,9 +98,12 @@ class Facts:
 
 
 class CreatePlan:
-    """agent: the host agent's steps, up to and with the clone. child: those of the container's init after it."""
+    """agent: the host agent's steps, up to and with the clone. child: those of the container's init after it.
 
-    __slots__ = ("agent", "child", "child_label", "registers", "root", "slave")
+    proc: the host's /proc, where the process has a label to be written there.
+    """
+
+    __slots__ = ("agent", "child", "child_label", "proc", "registers", "root", "slave")
 
     def __init__(self) -> None:
         self.registers = Registers()
@@ -108,6 +112,7 @@ class CreatePlan:
         self.child_label = Label("init")
         self.root: Reg | None = None
         self.slave: Reg | None = None
+        self.proc: Reg | None = None
 
 
 def base_ids(config: "Config") -> "tuple[int, int]":
@@ -136,6 +141,8 @@ def _agent(
     namespaces.begin(p, facts.lowest, dumpable=bool(spaces.new & CLONE_NEWUSER))
     if facts.before_clone is not None:
         facts.before_clone(p)
+    if lsm.wanted(config["process"]):
+        plan.proc = lsm.host_proc(p)
     namespaces.time_offsets(p, config, spaces)
     namespaces.join(p, spaces)
     cgroup = None if facts.by_pid else facts.cgroup
@@ -164,7 +171,13 @@ def _child(
         p.about("error creating the cgroup namespace", spaces.pointers["cgroup"])
         p.call("unshare", CLONE_NEWCGROUP)
     if facts.keyring:
-        process.session_keyring(p, f"_ses.{facts.id}")
+        label = config["process"].get("selinuxLabel") or ""
+        if label and plan.proc is not None:
+            lsm.label_keys(p, label, plan.proc)
+            process.session_keyring(p, f"_ses.{facts.id}")
+            lsm.label_keys(p, "", plan.proc)
+        else:
+            process.session_keyring(p, f"_ses.{facts.id}")
     if spaces.new & CLONE_NEWNET:
         _loopback(p, spaces.pointers["network"])
     p.about("error preparing rootfs")
@@ -183,6 +196,7 @@ def _child(
                 p, proc_spec, root, plan.slave, mount=False, pointer="/process"
             )
         _hooks(p, config)
+        _labels(plan, config)
         rootfs.change_root(p, facts.rootfs)
     _names(p, config)
     _prepare_process(plan, config, root)
@@ -202,6 +216,13 @@ def _hooks(p: Program, config: "Config") -> None:
     if hooks.get("prestart") or hooks.get("createRuntime") or hooks.get("createContainer"):
         p.about("error running hooks", "/hooks")
         p.sync("hooks")
+
+
+def _labels(plan: CreatePlan, config: "Config") -> None:
+    """After the hooks: those that the init forks are not to take the labels."""
+    if plan.proc is not None:
+        lsm.apply(plan.child, config["process"], "/process", plan.proc)
+        plan.child.close(plan.proc)
 
 
 def _root_file_system(
@@ -230,6 +251,7 @@ def _root_file_system(
             p, config["process"], root, plan.slave, mount=True, pointer="/process"
         )
     _hooks(p, config)
+    _labels(plan, config)
     if linux.get("sysctl"):
         proc = p.reg("proc")
         sysctls.private_proc(p, proc)
