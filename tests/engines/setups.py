@@ -1,0 +1,152 @@
+"""Make the engines ready in the guest: the image, their configuration, the daemons.
+
+The configuration is that of blocks/, which docs/engines.md shows.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from engines.scenarios import IMAGE, Engine, command, until
+from engines.scenarios_cri import Cri
+from engines.scenarios_more import Buildah, Ctr
+
+BLOCKS = Path(__file__).resolve().parent / "blocks"
+WORK = Path("/var/tmp/engines")
+APPLETS = (
+    "sh cat echo ls id hostname mount umount grep head wc tr touch rm mkdir mknod stat sleep true "
+    "false readlink tty stty kill pwd env cut seq dd"
+).split()
+
+
+def make_image() -> None:
+    """The root file system's tarball, and the image as docker and containerd load it."""
+    root = WORK / "image"
+    for name in "bin dev proc sys tmp etc root home/alice v".split():
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "tmp").chmod(0o1777)
+    os.chown(root / "home/alice", 1000, 50)
+    shutil.copy("/usr/bin/busybox", root / "bin/busybox")
+    for name in APPLETS:
+        (root / "bin" / name).symlink_to("busybox")
+    script = root / "bin/bad-interpreter"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nalice:x:1000:50:Alice:/home/alice:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nstaff:x:50:\n")
+    command("tar", "-C", str(root), "-cf", str(WORK / "image.tar"), ".")
+    command("podman", "import", "-q", "-c", "ENV PATH=/usr/bin:/bin", str(WORK / "image.tar"), IMAGE)
+    command(
+        "podman", "save", "-q", "--format", "docker-archive", "-o", str(WORK / "image.docker.tar"), IMAGE
+    )  # fmt: skip
+    for name in ("image.tar", "image.docker.tar"):
+        (WORK / name).chmod(0o644)
+    WORK.chmod(0o755)
+
+
+def prepare() -> None:
+    """What all engines share."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    place = Path("/etc/containers/containers.conf.d")
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copy(BLOCKS / "podman.conf", place / "pyrunc.conf")
+    make_image()
+
+
+def podman(runtime: str, path: str, machine: str, manager: str) -> Engine:
+    base = ["podman", "--cgroup-manager", manager, "--runtime", runtime]
+    return Engine("podman", runtime, base, machine=machine)
+
+
+def podman_rootless(runtime: str, path: str, machine: str, manager: str) -> Engine:
+    base = ["as-user", "podman", "--cgroup-manager", manager, "--runtime", runtime]
+    if command("as-user", "podman", "image", "exists", IMAGE, status=None).status:
+        command("as-user", "podman", "import", "-q", "-c", "ENV PATH=/usr/bin:/bin",
+                str(WORK / "image.tar"), IMAGE)  # fmt: skip
+    return Engine("podman-rootless", runtime, base, machine=machine)
+
+
+def docker(runtime: str, path: str, machine: str, manager: str) -> Engine:
+    """Docker with the runtime as its default, so that it also builds with it."""
+    config = json.loads((BLOCKS / "daemon.json").read_text())
+    config["default-runtime"] = runtime
+    config["live-restore"] = True
+    config["exec-opts"] = [f"native.cgroupdriver={manager}"]
+    if machine == "uml":
+        config |= {"iptables": False, "ip6tables": False, "bridge": "none"}
+    place = Path("/etc/docker")
+    place.mkdir(exist_ok=True)
+    (place / "daemon.json").write_text(json.dumps(config))
+    command("systemctl", "reset-failed", "docker", status=None)
+    command("systemctl", "restart", "docker", timeout=180)
+    if command("docker", "image", "inspect", IMAGE, status=None).status:
+        command("docker", "load", "-q", "-i", str(WORK / "image.docker.tar"))
+    return Engine("docker", runtime, ["docker"], machine=machine)
+
+
+def containerd() -> None:
+    """Configure and start containerd; both runtimes are known to its CRI plugin."""
+    version = command("containerd", "--version").out.split()[2].lstrip("v")
+    block = "containerd-2.toml" if version.startswith("2") else "containerd-1.toml"
+    place = Path("/etc/containerd")
+    place.mkdir(exist_ok=True)
+    text = (BLOCKS / block).read_text()
+    # The pod's own container is made from an image that the guest has.
+    if version.startswith("2"):
+        text += f"\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = '{PAUSE}'\n"
+    else:
+        text += f'\n[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "{PAUSE}"\n'
+    (place / "config.toml").write_text(text)
+    command("systemctl", "restart", "containerd")
+    until(lambda: command("ctr", "version", status=None).status == 0, "containerd answers")
+    for space in ("default", "k8s.io"):
+        command("ctr", "-n", space, "images", "import", str(WORK / "image.docker.tar"))
+    command("ctr", "-n", "k8s.io", "images", "import", str(WORK / "pause.docker.tar"))
+
+
+PAUSE = "localhost/pause:latest"
+
+
+def pause_image() -> None:
+    """An image whose program waits for ever, for the pods of CRI."""
+    command(
+        "podman", "import", "-q", "-c", 'ENTRYPOINT ["/bin/sleep","100000"]',
+        str(WORK / "image.tar"), PAUSE,
+    )  # fmt: skip
+    where = str(WORK / "pause.docker.tar")
+    command("podman", "save", "-q", "--format", "docker-archive", "-o", where, PAUSE)
+
+
+def ctr(runtime: str, path: str, machine: str, manager: str) -> Engine:
+    if not (WORK / "pause.docker.tar").exists():
+        pause_image()
+        containerd()
+    engine = Ctr("ctr", runtime, ["ctr"], machine=machine)
+    engine.runtime_path = path
+    return engine
+
+
+def cri(runtime: str, path: str, machine: str, manager: str) -> Engine:
+    if not (WORK / "pause.docker.tar").exists():
+        pause_image()
+        containerd()
+    engine = Cri("cri", runtime, [], machine=machine)
+    engine.client = str(Path(__file__).resolve().parent.parent.parent / "build/engines/cri")
+    return engine
+
+
+def buildah(runtime: str, path: str, machine: str, manager: str) -> Engine:
+    engine = Buildah("buildah", runtime, ["buildah"], machine=machine)
+    engine.runtime_path = path
+    return engine
+
+
+MAKERS = {
+    "podman": podman,
+    "podman-rootless": podman_rootless,
+    "docker": docker,
+    "ctr": ctr,
+    "cri": cri,
+    "buildah": buildah,
+}
