@@ -24,6 +24,7 @@ from pyrunc.config.load import load_config
 from pyrunc.container import failure
 from pyrunc.container.conduct import conduct, first_piece
 from pyrunc.container.host import (
+    check_selinux,
     oom_killed,
     own_capabilities,
     read_file,
@@ -118,6 +119,7 @@ class Creation:
         for warning in check(config, request.bundle, euid=posix.geteuid()):
             log.warning(warning)
         self._check_console()
+        check_selinux(config["process"], "/process")
         preserved = self._preserved()
         rootfs = real_path(self._join(config["root"]["path"]))
         self.facts = facts = Facts(request.id, request.bundle, rootfs)

@@ -22,6 +22,7 @@ from pyrunc.container.conduct import conduct
 from pyrunc.container.exec_cgroup import Place
 from pyrunc.container.exec_process import exec_process, read_process, resolve
 from pyrunc.container.host import (
+    check_selinux,
     own_capabilities,
     read_file,
     reap,
@@ -147,6 +148,7 @@ class Execution:
         self.spec, self.names = exec_process(config, request, document)
         facts.names = self.names is not None
         facts.linux = config.get("linux", {})
+        check_selinux(self.spec, facts.pointer)
         self._check_console()
         facts.lowest = 3 + self._preserved()
         if not state.extra.get("noKeyring"):

@@ -7,11 +7,12 @@ import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from _struct import pack
 
-from pyrunc.errors import from_os_error
+from pyrunc.errors import Error, from_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cgroups import Manager
+    from pyrunc.config.types import Process
 
 
 def reap(pid: int) -> int:
@@ -32,6 +33,17 @@ def own_capabilities() -> int:
         elif line.startswith(b"CapBnd:"):
             bounding = int(line[7:], 16)
     return found & bounding
+
+
+def check_selinux(process: "Process", pointer: str) -> None:
+    """Raise Error where a process has a label that nothing would enforce."""
+    if process.get("selinuxLabel") and not posix.access("/sys/fs/selinux/enforce", posix.F_OK):
+        where = f"{pointer}/selinuxLabel"
+        raise Error(
+            f"selinux label is specified in config, but selinux is disabled or not supported"
+            f" ({where[1:]})",
+            pointer=where,
+        )
 
 
 def oom_killed(manager: "Manager") -> bool:

@@ -31,6 +31,7 @@ SYSCALLS = {
     "fsmount": 432,
     "fsopen": 430,
     "fspick": 433,
+    "fsetxattr": 7,
     "fstatfs": 44,
     "ftruncate": 46,
     "getcwd": 17,

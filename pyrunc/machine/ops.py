@@ -230,7 +230,7 @@ class Program:
 
     def check(
         self,
-        place: "At | Space",
+        place: "At | Space | Ref",
         width: int,
         mask: int,
         value: int,

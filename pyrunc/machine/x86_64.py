@@ -31,6 +31,7 @@ SYSCALLS = {
     "fsmount": 432,
     "fsopen": 430,
     "fspick": 433,
+    "fsetxattr": 190,
     "fstatfs": 138,
     "ftruncate": 77,
     "getcwd": 79,

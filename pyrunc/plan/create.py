@@ -14,7 +14,6 @@ from pyrunc.plan import (
     capabilities,
     console,
     devices,
-    lsm,
     masks,
     mounts,
     namespaces,
@@ -141,7 +140,9 @@ def _agent(
     namespaces.begin(p, facts.lowest, dumpable=bool(spaces.new & CLONE_NEWUSER))
     if facts.before_clone is not None:
         facts.before_clone(p)
-    if lsm.wanted(config["process"]):
+    if {"apparmorProfile", "selinuxLabel"} & config["process"].keys():
+        from pyrunc.plan import lsm
+
         plan.proc = lsm.host_proc(p)
     namespaces.time_offsets(p, config, spaces)
     namespaces.join(p, spaces)
@@ -173,6 +174,8 @@ def _child(
     if facts.keyring:
         label = config["process"].get("selinuxLabel") or ""
         if label and plan.proc is not None:
+            from pyrunc.plan import lsm
+
             lsm.label_keys(p, label, plan.proc)
             process.session_keyring(p, f"_ses.{facts.id}")
             lsm.label_keys(p, "", plan.proc)
@@ -221,6 +224,8 @@ def _hooks(p: Program, config: "Config") -> None:
 def _labels(plan: CreatePlan, config: "Config") -> None:
     """After the hooks: those that the init forks are not to take the labels."""
     if plan.proc is not None:
+        from pyrunc.plan import lsm
+
         lsm.apply(plan.child, config["process"], "/process", plan.proc)
         plan.child.close(plan.proc)
 

@@ -25,18 +25,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.config.types import Process
 
-_HOW = open_how(
-    O_WRONLY | O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
-)
+_HOW = open_how(O_WRONLY | O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 _EXEC = "self/attr/exec"
 _APPARMOR = "self/attr/apparmor/exec"  # since Linux 5.8, for kernels with several modules
 _KEYCREATE = "self/attr/keycreate"
 _ALL = 0xFFFFFFFFFFFFFFFF
-
-
-def wanted(process: "Process") -> bool:
-    """Whether the process has a label at all."""
-    return bool(process.get("apparmorProfile") or process.get("selinuxLabel"))
 
 
 def host_proc(p: Program) -> Reg:

@@ -32,6 +32,7 @@ from pyrunc.plan.uapi import (
     MOVE_MOUNT_F_EMPTY_PATH,
     MOVE_MOUNT_T_EMPTY_PATH,
     MS_REC,
+    O_CLOEXEC,
     O_DIRECTORY,
     O_PATH,
     OPEN_TREE_CLOEXEC,
@@ -368,6 +369,13 @@ def _filesystem(
         new_filesystem(p, kind, words, fd, attributes=attributes, mode_of=mode_of)
     if options.idmap:
         _idmap(p, index, fd, options, context)
+    if context.label and kind == "mqueue":
+        # It takes no context option, only the attribute; not on descriptors of mounts (O_PATH).
+        label = context.label.encode(errors="surrogateescape")
+        top = p.reg("top")
+        p.call("openat", fd, b".", O_DIRECTORY | O_CLOEXEC, 0, dst=top)
+        p.call("fsetxattr", top, b"security.selinux", label, len(label), 0)
+        p.close(top)
     if options.tmpcopyup and kind == "tmpfs":
         p.send_fds(place, fd)
         p.sync(CopyUp())
