@@ -7,6 +7,7 @@ Import cost: posix, _signal.
 """
 
 import posix
+import sys
 
 from pyrunc.machine.session import SIGNALS
 
@@ -81,9 +82,15 @@ def exit_code(status: int) -> int:
 def become_subreaper() -> None:
     """Adopt the container's orphans, so that none is left over (PR_SET_CHILD_SUBREAPER, prctl(2)).
 
-    Nothing in the interpreter calls prctl; where python-prctl is not installed, init adopts them.
+    Nothing in the interpreter calls prctl. The embedded form's executable does; else python-prctl,
+    and where that is not installed, init adopts them.
     """
     try:
+        if "_embedded" in sys.builtin_module_names:
+            import _embedded  # type: ignore[import-not-found]
+
+            _embedded.become_subreaper()
+            return
         try:
             import _prctl  # type: ignore[import-not-found]
         except ImportError:

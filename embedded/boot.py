@@ -1,0 +1,156 @@
+"""The first Python code in the embedded interpreter: pyrunc's own modules come out of the executable.
+
+The interpreter stands where only builtins, C modules that are linked in and CPython's own frozen modules can be
+imported. Modules that the called command is known to need are made at once, in an order in which each finds those that
+it imports; that saves importlib's way of 50 us a module. Any other frozen module goes through Finder, and what Finder
+does not know completes the interpreter, so that files can be imported as usual.
+
+    index: name -> (offset, size, whether it is a package)
+    extensions: name -> file of an extension module of the standard library
+    hot: command -> names of modules, in order
+
+Import cost: none. `_embedded` is main.c.
+"""
+
+import sys
+from _frozen_importlib import BuiltinImporter, ModuleSpec  # type: ignore[import-not-found]
+from _imp import create_builtin, create_dynamic, exec_builtin, exec_dynamic  # type: ignore[import-not-found]
+
+from _embedded import complete, disable_gc, read  # type: ignore[import-not-found]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import CodeType, ModuleType
+
+    Index = dict[str, tuple[int, int, bool]]
+
+Module = type(sys)
+
+
+class Finder:
+    """Finder and loader of frozen modules (importlib.abc.MetaPathFinder, Loader)."""
+
+    def __init__(self, index: "Index", extensions: "dict[str, str]", site: str) -> None:
+        self.index = index
+        self.extensions = extensions
+        self.site = site
+
+    def spec(self, name: str, package: bool) -> "ModuleSpec":
+        path = f"{self.site}/{name.replace('.', '/')}"
+        spec = ModuleSpec(name, self, origin=f"{path}/__init__.py" if package else f"{path}.py", is_package=package)
+        if package:
+            spec.submodule_search_locations.append(path)
+        return spec
+
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        known = self.index.get(name)
+        if known is not None:
+            return self.spec(name, known[2])
+        file = self.extensions.get(name)
+        if file is not None:
+            return ModuleSpec(name, Extension, origin=file)
+        # The finders of files come behind this one in sys.meta_path, which is walked as it grows.
+        complete()
+        return None
+
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
+        return None
+
+    def exec_module(self, module: "ModuleType") -> None:
+        # importlib would ask for the compiled file that belongs to a spec with a location.
+        module.__file__ = module.__spec__.origin
+        exec(self.get_code(module.__name__), module.__dict__)
+
+    def get_code(self, name: str) -> "CodeType":
+        offset, size, _ = self.index[name]
+        code: CodeType = read(offset, size)
+        return code
+
+    def get_source(self, name: str) -> "str | None":
+        """For tracebacks (linecache): the source is not here, and its file may be."""
+        return None
+
+    def module(self, name: str) -> "ModuleType":
+        """A module as importlib would prepare it, in sys.modules and with its code still to be run."""
+        offset, size, package = self.index[name]
+        spec = self.spec(name, package)
+        module = sys.modules[name] = Module(name)
+        names = module.__dict__
+        names["__spec__"] = spec
+        names["__loader__"] = self
+        names["__file__"] = spec.origin
+        if package:
+            names["__path__"] = spec.submodule_search_locations
+            names["__package__"] = name
+        else:
+            names["__package__"] = name.rpartition(".")[0]
+        return module
+
+    def make(self, listed: "Sequence[str]") -> None:
+        """Import modules, each after those that it imports; a package may come after modules in it."""
+        modules = sys.modules
+        packages = {}
+        for name in listed:
+            known = self.index.get(name)
+            if known is None:
+                self.native(name)
+                continue
+            parent, _, child = name.rpartition(".")
+            if parent and parent not in modules:
+                packages[parent] = self.module(parent)
+            module = packages.get(name) or self.module(name)
+            exec(read(known[0], known[1]), module.__dict__)
+            if parent:
+                setattr(modules[parent], child, module)
+
+    def native(self, name: str) -> None:
+        """Import a module in C, unless the interpreter's own start has."""
+        if name in sys.modules:
+            return
+        file = self.extensions.get(name)
+        if file is None:
+            spec = ModuleSpec(name, BuiltinImporter, origin="built-in")
+            module = create_builtin(spec)
+            exec_builtin(module)
+        else:
+            spec = ModuleSpec(name, Extension, origin=file)
+            module = create_dynamic(spec)
+            exec_dynamic(module)
+        # What importlib sets, and create_* does not.
+        module.__spec__ = spec
+        module.__loader__ = spec.loader
+        module.__package__ = ""
+        sys.modules[name] = module
+
+
+class Extension:
+    """Loader of the extension modules in the index, which needs no search (importlib.abc.Loader)."""
+
+    @staticmethod
+    def create_module(spec: "ModuleSpec") -> "ModuleType":
+        module: ModuleType = create_dynamic(spec)
+        return module
+
+    @staticmethod
+    def exec_module(module: "ModuleType") -> None:
+        exec_dynamic(module)
+
+
+def start(given: "tuple[Index, dict[str, str], dict[str, tuple[str, ...]]]", site: str) -> int:
+    """Run pyrunc's command line; its exit status."""
+    index, extensions, hot = given
+    finder = Finder(index, extensions, site)
+    sys.meta_path.append(finder)
+    for word in sys.argv[1:]:
+        names = hot.get(word)
+        if names is not None:
+            # These commands do not live long enough for garbage to matter.
+            disable_gc()
+            finder.make(names)
+            break
+    from pyrunc.cli import main
+
+    return main()
