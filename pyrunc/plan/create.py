@@ -319,10 +319,11 @@ def finish(
         from pyrunc.plan import attributes
 
         attributes.apply(ready, spec, linux, "/process")
+    # Here and not later: pyrunc may be gone as soon as it has sent the rest. Until then the init ends with its session.
+    process.outlive(ready)
     ready.about("error waiting to be started")
     ready.sync("ready")
     last = Program(plan.registers)
-    process.outlive(last)
     if listener is not None:
         process.park(last, listener)
     prepared = []
