@@ -38,9 +38,7 @@ def hook(bundle: Bundle, kind: str, word: str = "", code: int = 0, **more: Any) 
     return {"path": path, "args": ["hook", log, kind + word, word, str(code)], **more}
 
 
-def life(
-    name: str, script: str = "cat /hooklog 2>/dev/null; exit 0"
-) -> Callable[[AnyEdit], AnyEdit]:
+def life(name: str, script: str = "cat /hooklog 2>/dev/null; exit 0") -> Callable[[AnyEdit], AnyEdit]:
     """A decorator that makes a function the `edit` of a life-cycle case."""
     return add_case(CASES, name, "life", script)
 
@@ -63,9 +61,7 @@ for _kind in KINDS:
 
     @life(f"hook-{_kind}-fails")
     def one_failing(config: Config, bundle: Bundle, kind: str = _kind) -> None:
-        config["hooks"] = {
-            kind: [hook(bundle, kind), hook(bundle, kind, "-bad", 3), hook(bundle, kind, "-never")]
-        }
+        config["hooks"] = {kind: [hook(bundle, kind), hook(bundle, kind, "-bad", 3), hook(bundle, kind, "-never")]}
 
     @life(f"hook-{_kind}-missing")
     def one_missing(config: Config, bundle: Bundle, kind: str = _kind) -> None:
@@ -99,18 +95,14 @@ def hook_ignores_input(config: Config, bundle: Bundle) -> None:
 
 @life("hook-timeout")
 def hook_timeout(config: Config, bundle: Bundle) -> None:
-    config["hooks"] = {
-        "createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "20"], "timeout": 1}]
-    }
+    config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "20"], "timeout": 1}]}
 
 
 @life("hook-argv-zero")
 def hook_argv_zero(config: Config, bundle: Bundle) -> None:
     log = bundle.path / "log"
     config["hooks"] = {
-        "createRuntime": [
-            {"path": "/bin/sh", "args": ["other-name", "-c", f'echo "$0" >> {log}', "zero"]}
-        ]
+        "createRuntime": [{"path": "/bin/sh", "args": ["other-name", "-c", f'echo "$0" >> {log}', "zero"]}]
     }
 
 

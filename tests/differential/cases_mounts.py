@@ -30,9 +30,7 @@ def mount(name: str, *mounts: dict[str, Any], mode: str = "probe", script: str =
     CASES.append(Case(name, edit, mode, script))
 
 
-def bind(
-    name: str, *options: str, dest: str = "/mnt", source: str = "scratch:a", **more: Any
-) -> None:
+def bind(name: str, *options: str, dest: str = "/mnt", source: str = "scratch:a", **more: Any) -> None:
     """A case with one bind mount."""
     mount(
         name,
@@ -217,17 +215,13 @@ def linux(name: str, mode: str = "probe", script: str = "", **members: Any) -> N
     CASES.append(Case(name, edit, mode, script))
 
 
-@add_case(
-    CASES, "link-destination", "script", "cat /mnt/link/inside; stat -c '%F' /mnt/link /mnt/target"
-)
+@add_case(CASES, "link-destination", "script", "cat /mnt/link/inside; stat -c '%F' /mnt/link /mnt/target")
 def link_destination(config: Config, bundle: Bundle) -> None:
     (bundle.rootfs / "mnt/target").mkdir()
     (bundle.rootfs / "mnt/link").symlink_to("/mnt/target")
     where = bundle.scratch("a")
     (where / "inside").write_text("inside\n")
-    config["mounts"].append(
-        {"destination": "/mnt/link", "type": "bind", "source": str(where), "options": ["bind"]}
-    )
+    config["mounts"].append({"destination": "/mnt/link", "type": "bind", "source": str(where), "options": ["bind"]})
 
 
 @add_case(CASES, "link-destination-outside", "script", "cat /mnt/out/up/inside")
@@ -235,17 +229,13 @@ def link_outside(config: Config, bundle: Bundle) -> None:
     (bundle.rootfs / "mnt/out").symlink_to("../../../../../../../data")
     where = bundle.scratch("a")
     (where / "inside").write_text("inside\n")
-    config["mounts"].append(
-        {"destination": "/mnt/out/up", "type": "bind", "source": str(where), "options": ["bind"]}
-    )
+    config["mounts"].append({"destination": "/mnt/out/up", "type": "bind", "source": str(where), "options": ["bind"]})
 
 
 @add_case(CASES, "bind-submounts")
 def submounts(config: Config, bundle: Bundle) -> None:
     # /dev is a mount with others below it on every machine that runs this.
-    config["mounts"].append(
-        {"destination": "/mnt", "type": "bind", "source": "/dev", "options": ["bind", "ro"]}
-    )
+    config["mounts"].append({"destination": "/mnt", "type": "bind", "source": "/dev", "options": ["bind", "ro"]})
 
 
 @add_case(CASES, "root-readonly")
@@ -340,14 +330,10 @@ linux(
 )
 
 
-@add_case(
-    CASES, "hard-root-modes", "script", "stat -c '%n %a %u:%g' / /proc /sys /dev /mnt /mnt/sub/x"
-)
+@add_case(CASES, "hard-root-modes", "script", "stat -c '%n %a %u:%g' / /proc /sys /dev /mnt /mnt/sub/x")
 def root_modes(config: Config, bundle: Bundle) -> None:
     where = bundle.rootfs / "mnt/sub"
     where.mkdir()
     os.chmod(where, 0o2750)
     os.chown(where, 0, 50)
-    config["mounts"].append(
-        {"destination": "/mnt/sub/x", "type": "tmpfs", "source": "tmpfs", "options": []}
-    )
+    config["mounts"].append({"destination": "/mnt/sub/x", "type": "tmpfs", "source": "tmpfs", "options": []})

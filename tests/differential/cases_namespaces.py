@@ -26,9 +26,7 @@ def no_time_namespaces() -> str:
 def no_private_sysfs(config: Config) -> None:
     """Bind the host's sysfs: a new one needs a network namespace that the user namespace owns."""
     config["mounts"] = [m for m in config["mounts"] if m["destination"] != "/sys"]
-    config["linux"]["maskedPaths"] = [
-        p for p in config["linux"]["maskedPaths"] if "/sys" not in p[:5]
-    ]
+    config["linux"]["maskedPaths"] = [p for p in config["linux"]["maskedPaths"] if "/sys" not in p[:5]]
     config["mounts"].append(
         {
             "destination": "/sys",
@@ -47,9 +45,7 @@ def inherit_network(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "network", drop=True)
 
 
-@add_case(
-    CASES, "inherit-pid", "script", "readlink /proc/self/ns/pid; test $$ -gt 1 && echo not-first"
-)
+@add_case(CASES, "inherit-pid", "script", "readlink /proc/self/ns/pid; test $$ -gt 1 && echo not-first")
 def inherit_pid(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "pid", drop=True)
 
@@ -202,9 +198,7 @@ def userns_no_root(config: Config, bundle: Bundle) -> None:
 @add_case(CASES, "userns-devices")
 def userns_devices(config: Config, bundle: Bundle) -> None:
     with_userns(config, bundle)
-    config["linux"]["devices"] = [
-        {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}
-    ]
+    config["linux"]["devices"] = [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}]
 
 
 @add_case(CASES, "userns-inherit-network")
@@ -262,9 +256,7 @@ def userns_user_outside(config: Config, bundle: Bundle) -> None:
 # --- host name and sysctl --------------------------------------------------------------------
 
 
-@add_case(
-    CASES, "domainname", "script", "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname"
-)
+@add_case(CASES, "domainname", "script", "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname")
 def domainname(config: Config, bundle: Bundle) -> None:
     config["domainname"] = "example.test"
 
@@ -284,9 +276,7 @@ def hostname_alone(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "uts", drop=True)
 
 
-def sysctl(
-    name: str, mode: str = "script", script: str = "", drop: str = "", **values: str
-) -> None:
+def sysctl(name: str, mode: str = "script", script: str = "", drop: str = "", **values: str) -> None:
     """A case that sets sysctls; two underscores stand for a point."""
 
     def edit(config: Config, bundle: Bundle) -> None:

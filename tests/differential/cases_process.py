@@ -29,11 +29,7 @@ def process(name: str, mode: str = "probe", script: str = "", **members: Any) ->
 
 
 CASES.append(Case("base", nothing))
-CASES.append(
-    Case(
-        "base-terminal", lambda config, bundle: config["process"].update(terminal=True), "terminal"
-    )
-)
+CASES.append(Case("base-terminal", lambda config, bundle: config["process"].update(terminal=True), "terminal"))
 CASES.append(
     Case(
         "terminal-size",
@@ -199,9 +195,7 @@ process("args-relative-folder", "args", cwd="/", args=["bin/busybox", "pwd"])
 process("args-argv", "args", args=["/bin/sh", "-c", 'echo "$0|$1|$2"', "", "a b", "é"])
 
 
-@add_case(
-    CASES, "cwd-private-to-user", script="pwd; touch made && stat -c '%n %u:%g' made", mode="script"
-)
+@add_case(CASES, "cwd-private-to-user", script="pwd; touch made && stat -c '%n %u:%g' made", mode="script")
 def cwd_private(config: Config, bundle: Bundle) -> None:
     where = bundle.rootfs / "home/private"
     where.mkdir(mode=0o700)
@@ -218,8 +212,7 @@ def home_without_passwd(config: Config, bundle: Bundle) -> None:
 @add_case(CASES, "home-odd-passwd")
 def home_odd_passwd(config: Config, bundle: Bundle) -> None:
     (bundle.rootfs / "etc/passwd").write_text(
-        "\n# comment\nbroken:line\nx:x:abc:0::/wrong:\n"
-        "root:x:0:0:r:/first:\nroot:x:0:0:r:/second:\n"
+        "\n# comment\nbroken:line\nx:x:abc:0::/wrong:\nroot:x:0:0:r:/first:\nroot:x:0:0:r:/second:\n"
     )
 
 
@@ -278,9 +271,7 @@ for _signal, _number in (("TERM", 15), ("KILL", 9), ("SEGV", 11), ("USR1", 10)):
     @add_case(CASES, f"exit-signal-{_signal}", "args")
     def by_signal(config: Config, bundle: Bundle, signal: str = _signal) -> None:
         # The first process of a pid namespace ignores the signals that it does not handle.
-        config["linux"]["namespaces"] = [
-            n for n in config["linux"]["namespaces"] if n["type"] != "pid"
-        ]
+        config["linux"]["namespaces"] = [n for n in config["linux"]["namespaces"] if n["type"] != "pid"]
         config["process"]["args"] = ["/bin/sh", "-c", f"kill -{signal} $$; sleep 5"]
 
 

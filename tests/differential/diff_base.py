@@ -31,7 +31,6 @@ BASE: Config = {
             "bounding": CAPABILITIES,
             "effective": CAPABILITIES,
             "permitted": CAPABILITIES,
-            "ambient": CAPABILITIES,
         },
         "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
         "noNewPrivileges": True,

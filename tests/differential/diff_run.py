@@ -33,6 +33,9 @@ ERROR_CLASSES = (
     ("hook", r"\bhook"),
 )
 
+# How a runtime's own error begins: runc's and pyrunc's log, or crun's time stamp.
+OWN_ERROR = r"level=error|^\d{4}-\d\d-\d\dT\S+Z: "
+
 
 @dataclass
 class Bundle:
@@ -63,9 +66,7 @@ class Bundle:
         if kind == "pid":
             # The namespace lives as long as its first process.
             command.append("--fork")
-        holder = subprocess.Popen(
-            [*command, "sleep", "120"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        holder = subprocess.Popen([*command, "sleep", "120"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.holders.append(holder)
         path = f"/proc/{holder.pid}/ns/{entry}"
         mine = os.readlink(f"/proc/self/ns/{entry}")
@@ -226,7 +227,7 @@ def _probe(case: Case, runtime: Runtime, bundle: Bundle) -> Facts:
 def _script(case: Case, runtime: Runtime, bundle: Bundle) -> Facts:
     done = _run(case, runtime, bundle)
     result = {"exit": str(done.returncode)}
-    if done.returncode and re.search(r"level=error|\.go:\d|\d{4}-\d\d-\d\dT", done.stderr):
+    if done.returncode and re.search(OWN_ERROR, done.stderr, re.MULTILINE):
         return {**result, "failed": error_class(done.stderr)}
     for number, line in enumerate(done.stdout.splitlines(), 1):
         result[f"line.{number:03d}"] = line
@@ -290,9 +291,7 @@ def _life(case: Case, runtime: Runtime, bundle: Bundle) -> Facts:
     for number, line in enumerate(text.splitlines(), 1):
         result[f"log.{number:02d}"] = line
     result["output"] = (
-        output.read_text(errors="replace")
-        if done.returncode == 0
-        else error_class(output.read_text(errors="replace"))
+        output.read_text(errors="replace") if done.returncode == 0 else error_class(output.read_text(errors="replace"))
     )
     return result
 

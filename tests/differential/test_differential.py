@@ -122,9 +122,7 @@ def test_agrees(case: Case, reference: str, bench: Bench) -> None:
         known = [n for n, k in enumerate(KNOWN) if k.explains(case.name, key, reference)]
         bench.explained.update(known)
         if not known:
-            unexplained.append(
-                f"{key}:\n    here    {ours.get(key)!r}\n    {reference}    {theirs.get(key)!r}"
-            )
+            unexplained.append(f"{key}:\n    here    {ours.get(key)!r}\n    {reference}    {theirs.get(key)!r}")
     if unexplained:
         pytest.fail(f"{len(unexplained)} differences\n" + "\n".join(unexplained), pytrace=False)
 
@@ -142,8 +140,7 @@ def test_known_differences_exist(bench: Bench) -> None:
             (case.name, name)
             for case in CASES
             for name in bench.references
-            if fnmatchcase(case.name, known.cases)
-            and known.was_seen_with(name, bench.versions.get(name, ""))
+            if fnmatchcase(case.name, known.cases) and known.was_seen_with(name, bench.versions.get(name, ""))
         }
         if meant and meant <= bench.compared and number not in bench.explained:
             stale.append(f"{known.cases} {known.key}: {known.reason}")
