@@ -27,6 +27,7 @@ from pyrunc.container.host import (
     check_selinux,
     oom_killed,
     own_capabilities,
+    raise_hard_limits,
     read_file,
     reap,
     send_fd,
@@ -42,11 +43,12 @@ from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.console import Console
 from pyrunc.plan.create import CreatePlan, Facts, compile_create, finish
 from pyrunc.plan.inroot import Target
-from pyrunc.plan.mounts import CopyUp, InheritMode
+from pyrunc.plan.mounts import BindSource, CopyUp, IdMap, InheritMode
 from pyrunc.plan.namespaces import Namespaces
 from pyrunc.plan.process import LookUp, check_capabilities, environment, home_of
 from pyrunc.plan.uapi import (
     CLONE_NEWUSER,
+    EACCES,
     EAGAIN,
     EINVAL,
     ENOENT,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyrunc.config.types import Config
+    from pyrunc.container.hostmounts import HostMounts
     from pyrunc.container.request import CreateRequest
     from pyrunc.globals import Globals
     from pyrunc.machine.session import Reply
@@ -107,6 +110,7 @@ class Creation:
         self.console = -1
         self.deny_setgroups = False
         self.last: list[Step | Label] = []
+        self.host_mounts: HostMounts | None = None
         self._retries = 0
         self._hooked = False
 
@@ -302,6 +306,7 @@ class Creation:
             )
         except Lost:
             raise self._lost("the container's init ended", self.pid) from None
+        self._end_host_mounts()
 
     def _listening_socket(self, lowest: int) -> int:
         """A socket in the state directory to which `start` will connect; by a short name, as sun_path has 108 bytes."""
@@ -388,9 +393,25 @@ class Creation:
             return self._inherit_mode(key, reply.data)
         elif type(key) is CopyUp:
             self._copy_up()
+        elif type(key) is IdMap:
+            assert self.session is not None
+            self._host_mounts().map_ids(key, self.config, self.session.descriptors.pop())
         elif type(key) is not str:
             raise failure.hook_failed(key, reply.data)  # the only key left: plan.hooks.HookFailed
         return None
+
+    def _host_mounts(self) -> "HostMounts":
+        if self.host_mounts is None:
+            from pyrunc.container.hostmounts import HostMounts
+
+            assert self.facts is not None
+            self.host_mounts = HostMounts(self.pid, self.facts.lowest + 8)
+        return self.host_mounts
+
+    def _end_host_mounts(self) -> None:
+        if self.host_mounts is not None:
+            self.host_mounts.close()
+            self.host_mounts = None
 
     def _at_failure(self, step: Step, errno: int) -> "tuple[bool, Items]":
         key = step.key
@@ -398,6 +419,15 @@ class Creation:
             # The kernel could not be sure that ".." stayed inside while something was renamed: again.
             self._retries += 1
             return True, ()
+        if type(key) is BindSource and errno == EACCES and self.facts is not None:
+            path, flags, dst = step.args[1], step.args[2], step.dst
+            assert self.session is not None
+            assert isinstance(path, bytes)
+            assert isinstance(flags, int)
+            assert dst is not None
+            errno = self._host_mounts().open_source(path, flags, self.session, dst)
+            if not errno:
+                return False, ()
         if type(key) is Target and errno == ENOENT:
             from pyrunc.container.target import Walk
 
@@ -423,7 +453,10 @@ class Creation:
             program = self.manager.device_program()
             if program is not None:
                 self._restrict_devices_later(program)
-        if Namespaces(self.config).new & CLONE_NEWUSER:
+        spaces = Namespaces(self.config)
+        if spaces.has("user"):
+            raise_hard_limits(self.pid, self.config["process"])
+        if spaces.new & CLONE_NEWUSER:
             from pyrunc.container.idmap import write_maps
 
             linux = self.config.get("linux", {})
@@ -573,6 +606,7 @@ class Creation:
                 pass
             reap(self.pid)
         self._end_agent()
+        self._end_host_mounts()
         if self.session is not None:
             self.session.close()
         if self.manager is not None:

@@ -8,6 +8,7 @@ from _socket import AF_UNIX, SOCK_STREAM, socket
 from _struct import pack
 
 from pyrunc.errors import Error, from_os_error
+from pyrunc.plan.process import RLIMIT_NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,3 +106,23 @@ def send_fd(path: str, fd: int, data: bytes, what: str) -> None:
         raise from_os_error(f"{what} {path}", error) from None
     finally:
         sock.close()
+
+
+def raise_hard_limits(pid: int, process: "Process") -> None:
+    """Give a process in a user namespace the hard limits that its configuration wants, where they are above its own: the
+    kernel asks for CAP_SYS_RESOURCE in the initial user namespace. Who has it not leaves it to the process to fail."""
+    limits = process.get("rlimits")
+    if not limits:
+        return
+    import resource
+
+    for limit in limits:
+        number = RLIMIT_NUMBERS[limit["type"]]
+        soft, hard = resource.prlimit(pid, number)
+        # -1 is no limit at all.
+        wanted = limit["hard"] if limit["hard"] < 1 << 63 else -1
+        if hard != -1 and (wanted == -1 or wanted > hard):
+            try:
+                resource.prlimit(pid, number, (soft, wanted))
+            except (OSError, ValueError):
+                return

@@ -49,7 +49,7 @@ class Facts:
     child is added by pid or there is none (by_pid tells which). before_clone: appends what the agent shall do
     first (device program).
     exposed: for --no-pivot. hook_state: what startContainer hooks read. seccomp: the compiled filter and its
-    flags. idmap_fds: by index of the mount.
+    flags.
     """
 
     __slots__ = (
@@ -64,7 +64,6 @@ class Facts:
         "exposed",
         "hook_state",
         "id",
-        "idmap_fds",
         "keyring",
         "listener",
         "lowest",
@@ -93,7 +92,6 @@ class Facts:
         self.keyring = True
         self.privileged = True
         self.seccomp: tuple[bytes, int] | None = None
-        self.idmap_fds: dict[int, Fd] = {}
 
 
 class CreatePlan:
@@ -159,7 +157,8 @@ def _child(
     p.call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
     p.call("setsid")
     new_user = bool(spaces.new & CLONE_NEWUSER)
-    if new_user or facts.by_pid:
+    limits = spaces.has("user") and config["process"].get("rlimits")
+    if new_user or facts.by_pid or limits:
         p.sync("begin")
     affinity.run_anywhere(p)
     if spaces.has("user"):
@@ -246,7 +245,6 @@ def _root_file_system(
     context.cgroup_root = facts.cgroup_mount
     context.cgroup_path = facts.cgroup_path
     context.label = linux.get("mountLabel") or ""
-    context.idmap_fds = facts.idmap_fds
     for index, mount in enumerate(config.get("mounts") or []):
         mounts.compile_mount(p, index, mount, context)
     if devices.needs_dev(config):
