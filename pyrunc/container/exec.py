@@ -24,6 +24,7 @@ from pyrunc.container.exec_process import exec_process, read_process, resolve
 from pyrunc.container.host import (
     check_selinux,
     own_capabilities,
+    raise_hard_limits,
     read_file,
     reap,
     send_fd,
@@ -330,6 +331,7 @@ class Execution:
             if self.facts.by_pid:
                 assert self.place is not None
                 self.place.add(self.pid)
+            raise_hard_limits(self.pid, self.spec)
         elif key != "ready":
             self._take_console()
         return None
