@@ -420,12 +420,8 @@ class Creation:
             self._retries += 1
             return True, ()
         if type(key) is BindSource and errno == EACCES and self.facts is not None:
-            path, flags, dst = step.args[1], step.args[2], step.dst
             assert self.session is not None
-            assert isinstance(path, bytes)
-            assert isinstance(flags, int)
-            assert dst is not None
-            errno = self._host_mounts().open_source(path, flags, self.session, dst)
+            errno = self._host_mounts().instead(step, self.session)
             if not errno:
                 return False, ()
         if type(key) is Target and errno == ENOENT:

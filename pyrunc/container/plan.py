@@ -31,6 +31,7 @@ HOST = {
     "hooks": "run prestart and createRuntime hooks",
     "Console": "take the terminal's master",
     "InheritMode": "give the tmpfs the mode of the directory it covers",
+    "IdMap": "map the ids of the mount, with the host's privileges",
     "CopyUp": "copy the directory into the tmpfs",
     "LookUp": "choose the executable and HOME",
     "ready": "write state.json and the pid file; the rest happens at start",
@@ -124,9 +125,6 @@ def facts_for(config: "Config", bundle: str) -> Facts:
 
         compiled = filter_for(profile)
         facts.seccomp = (compiled.program, compiled.flags)
-    for index, mount in enumerate(config.get("mounts") or []):
-        if mount.get("uidMappings") or mount.get("gidMappings"):
-            facts.idmap_fds[index] = Fd(20 + index, f"user namespace of mounts/{index}")
     return facts
 
 

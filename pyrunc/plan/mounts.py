@@ -23,7 +23,6 @@ from pyrunc.plan.uapi import (
     FSMOUNT_CLOEXEC,
     FSOPEN_CLOEXEC,
     MOUNT_ATTR__ATIME,
-    MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
@@ -99,7 +98,6 @@ class Context:
     container has a user namespace other than pyrunc's. cgroup_ns: whether a private cgroup namespace.
     cgroup_path: the container's directory below the cgroup file system's mount, for mounts without a namespace.
     late: steps to be done when all mounts are in place. label: SELinux mount label.
-    idmap_fds: user namespace descriptors by mount index.
     """
 
     __slots__ = (
@@ -107,7 +105,6 @@ class Context:
         "cgroup_ns",
         "cgroup_path",
         "cgroup_root",
-        "idmap_fds",
         "label",
         "late",
         "root",
@@ -121,7 +118,6 @@ class Context:
         self.cgroup_ns = True
         self.cgroup_path = ""
         self.cgroup_root = "/sys/fs/cgroup"
-        self.idmap_fds: dict[int, Fd] = {}
         self.label = ""
         self.late: list[tuple[str, str, str, str]] = []
 
@@ -229,11 +225,11 @@ def compile_mount(p: Program, index: int, mount: "Mount", context: Context) -> N
             pointer=pointer + "/destination",
         )
     if options.remount and not options.bind:
-        _remount(p, target, options, context)
+        _remount(p, index, target, mount, options, context)
     elif options.bind:
         _bind(p, index, target, mount, options, context)
     elif kind == "cgroup" or kind == "cgroup2":
-        _cgroup(p, target, options, context)
+        _cgroup(p, index, target, mount, options, context)
     else:
         _filesystem(p, index, target, mount, kind, options, context)
 
@@ -276,7 +272,7 @@ def _bind(
     source, place = p.reg("source"), p.reg("target")
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if options.recursive else 0)
     name = source_path.encode(errors="surrogateescape")
-    p.call("open_tree", AT_FDCWD, name, flags, dst=source, key=BindSource(index, source, flags))
+    p.call("open_tree", AT_FDCWD, name, flags, dst=source, key=BindSource())
     if target == "proc":
         # CVE-2019-16884: whoever covers /proc with something else decides what labels and sysctls are written to.
         stat = Space(120, "statfs")
@@ -284,29 +280,46 @@ def _bind(
         p.check(stat, 8, 0xFFFFFFFFFFFFFFFF, PROC_SUPER_MAGIC, EINVAL, key="not proc")
     mount_point(p, context.root, target, place, directory=None, source=source)
     bind_attributes(p, source, options)
-    if options.idmap:
-        _idmap(p, index, source, options, context)
+    _idmap(p, index, source, mount, options, False)
     _finish(p, source, place, options)
     p.close(place)
     p.close(source)
 
 
 class BindSource:
-    """Key of the step that opens the source of a bind mount."""
+    """Key of a step whose path the container's root may not be able to enter, where the host side
+    can: open_tree of the source of a bind mount, or of the root; move_mount of the root."""
 
-    __slots__ = ("dst", "flags", "index")
+    __slots__ = ()
 
-    def __init__(self, index: int, dst: Reg, flags: int) -> None:
+
+class IdMap:
+    """Key of the sync at which the host side maps the ids of a mount.
+
+    The kernel wants privileges in the user namespace that has the maps and in that of the file
+    system: the container's init may have neither. The detached mount's descriptor has been sent.
+    index: in the mounts array. why, at: what the mount is for, for errors.
+    """
+
+    __slots__ = ("at", "index", "recursive", "why")
+
+    def __init__(self, index: int, recursive: bool, why: str, at: str) -> None:
         self.index = index
-        self.dst = dst
-        self.flags = flags
+        self.recursive = recursive
+        self.why = why
+        self.at = at
 
 
-def _idmap(p: Program, index: int, mount: Reg, options: Options, context: Context) -> None:
-    """Map the ids of a mount by the user namespace that the host side made for it."""
-    userns = context.idmap_fds.get(index, Fd(-1, f"user namespace of mount {index}"))
-    attr = mount_attr(MOUNT_ATTR_IDMAP, 0, 0, userns)
-    set_attributes(p, mount, attr, recursive=options.idmap == "ridmap")
+def _idmap(p: Program, index: int, fd: Reg, mount: "Mount", options: Options, own: bool) -> None:
+    """Map the ids of a detached mount, where the configuration asks for it.
+
+    own: whether its file system belongs to the container's user namespace: without maps of the
+    mount's own its ids are the container's already.
+    """
+    mapped = bool(mount.get("uidMappings") or mount.get("gidMappings"))
+    if mapped or (options.idmap and not own):
+        p.send_fds(fd)
+        p.sync(IdMap(index, options.idmap == "ridmap", p._why, p._at))
 
 
 def _filesystem(
@@ -367,8 +380,7 @@ def _filesystem(
         p.close(fs)
     else:
         new_filesystem(p, kind, words, fd, attributes=attributes, mode_of=mode_of)
-    if options.idmap:
-        _idmap(p, index, fd, options, context)
+    _idmap(p, index, fd, mount, options, context.userns)
     if context.label and kind == "mqueue":
         # It takes no context option, only the attribute; not on descriptors of mounts (O_PATH).
         label = context.label.encode(errors="surrogateescape")
@@ -397,15 +409,20 @@ def read_only_late(p: Program, context: Context) -> None:
         p.close(fd)
 
 
-def _remount(p: Program, target: str, options: Options, context: Context) -> None:
+def _remount(
+    p: Program, index: int, target: str, mount: "Mount", options: Options, context: Context
+) -> None:
     fd = p.reg("mount")
     open_in_root(p, context.root, target, fd)
     set_attributes(p, fd, mount_attr(options.set, options.clear & ~(options.set & ~MOUNT_ATTR__ATIME)))
+    _idmap(p, index, fd, mount, options, context.userns)
     propagate(p, fd, options.propagation)
     p.close(fd)
 
 
-def _cgroup(p: Program, target: str, options: Options, context: Context) -> None:
+def _cgroup(
+    p: Program, index: int, target: str, mount: "Mount", options: Options, context: Context
+) -> None:
     """The cgroup file system: the container's own part of it with a cgroup namespace, and without one too where the
     kernel only lets the host's be bound (CVE-2023-25809: read-only stays read-only)."""
     fd, place = p.reg("cgroup2"), p.reg("target")
@@ -425,6 +442,7 @@ def _cgroup(p: Program, target: str, options: Options, context: Context) -> None
     set_attributes(p, fd, mount_attr(options.set), recursive=True)
     p.label(made)
     p.close(fs)
+    _idmap(p, index, fd, mount, options, context.userns)
     _finish(p, fd, place, options)
     p.close(place)
     p.close(fd)

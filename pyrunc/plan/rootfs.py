@@ -5,7 +5,7 @@ Specification: config.md "Root", config-linux.md "Rootfs Mount Propagation". piv
 
 from pyrunc.machine.ops import Label, Program, Reg
 from pyrunc.plan.mountoptions import PROPAGATION
-from pyrunc.plan.mounts import mount_attr, set_attributes
+from pyrunc.plan.mounts import BindSource, mount_attr, set_attributes
 from pyrunc.plan.uapi import (
     AT_FDCWD,
     AT_RECURSIVE,
@@ -70,8 +70,9 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
         p.label(done)
     path_bytes = rootfs.encode(errors="surrogateescape")
     tree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
-    p.call("open_tree", AT_FDCWD, path_bytes, tree, dst=root)
-    p.call("move_mount", root, b"", AT_FDCWD, path_bytes, MOVE_MOUNT_F_EMPTY_PATH)
+    key = BindSource()
+    p.call("open_tree", AT_FDCWD, path_bytes, tree, dst=root, key=key)
+    p.call("move_mount", root, b"", AT_FDCWD, path_bytes, MOVE_MOUNT_F_EMPTY_PATH, key=key)
 
 
 def pivot(p: Program, root: Reg) -> None:
