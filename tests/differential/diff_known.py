@@ -158,12 +158,6 @@ KNOWN: list[Known] = [
         "a failed poststart hook stops the container, later ones do not run; crun only warns",
     ),
     Known(
-        "hook-poststop-*",
-        "delete",
-        BOTH,
-        "delete says with its status that a hook failed, as runc does since 1.2; all is removed",
-    ),
-    Known(
         "hook-startContainer-*",
         "*",
         BOTH,

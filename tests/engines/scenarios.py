@@ -87,6 +87,11 @@ class Engine:
     machine: str = "uml"
     kept: list[str] = field(default_factory=list)
 
+    @property
+    def remove(self) -> tuple[str, ...]:
+        """The command that removes a container at once."""
+        return ("rm", "-f", "-t", "0") if self.name.startswith("podman") else ("rm", "-f")
+
     def call(
         self,
         *words: str,
@@ -130,7 +135,7 @@ class Engine:
     def clean(self) -> None:
         """Remove what `start` left."""
         for name in self.kept:
-            self.call("rm", "-f", name, status=None)
+            self.call(*self.remove, name, status=None)
         self.kept.clear()
 
 

@@ -209,7 +209,7 @@ def pause(e: Engine) -> None:
 @scenario(*EVERY)
 def remove_by_force(e: Engine) -> None:
     name = e.start("/bin/sleep", "60")
-    e.call("rm", "-f", name)
+    e.call(*e.remove, name)
     expect(e.call("container", "inspect", name, status=None).status != 0, "gone")
 
 
@@ -217,7 +217,7 @@ def remove_by_force(e: Engine) -> None:
 def remove_paused(e: Engine) -> None:
     name = e.start("/bin/sleep", "60")
     e.call("pause", name)
-    e.call("rm", "-f", name)
+    e.call(*e.remove, name)
 
 
 @scenario(*EVERY)
