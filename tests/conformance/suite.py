@@ -69,16 +69,12 @@ def _keep_limits(goroot: Path, work: Path) -> None:
     if count != 1:
         raise SystemExit(f"conformance: {source} has no init function: this Go is unknown here")
     (work / "rlimit.go").write_text(text)
-    (work / "overlay.json").write_text(
-        json.dumps({"Replace": {str(source): str(work / "rlimit.go")}})
-    )
+    (work / "overlay.json").write_text(json.dumps({"Replace": {str(source): str(work / "rlimit.go")}}))
 
 
 def _go(go: str, work: Path, *args: str) -> str:
     environment = {**os.environ, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0", "GOWORK": "off"}
-    done = subprocess.run(
-        [go, *args], cwd=work, env=environment, check=False, capture_output=True, text=True
-    )
+    done = subprocess.run([go, *args], cwd=work, env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"conformance: go {args[0]}: {done.stderr.strip()}")
     return done.stdout.strip()

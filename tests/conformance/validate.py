@@ -60,9 +60,7 @@ def run_test(name: str, programs: Path, runtime: str, work: Path) -> Result:
     output = work / "output"
     # A file: what a test leaves running would keep a pipe open.
     with open(output, "w+b") as file:
-        test = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file
-        )
+        test = subprocess.Popen(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         try:
             status = test.wait(TIMEOUT)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,39 @@
+"""docs/engines.md shows the configuration that the scenarios use, and the scenarios are sound."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import engines.compare  # noqa: F401, all scenarios
+from engines.scenarios import ALL
+from engines.setups import MAKERS
+
+HERE = Path(__file__).resolve().parent
+PAGE = (HERE.parent.parent / "docs/engines.md").read_text()
+BLOCKS = sorted(path.name for path in (HERE / "blocks").iterdir())
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_is_shown(name: str) -> None:
+    shown = re.findall(rf"<!-- block: {re.escape(name)} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)
+    assert shown == [(HERE / "blocks" / name).read_text()]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_is_well_formed(name: str) -> None:
+    text = (HERE / "blocks" / name).read_text()
+    if name.endswith(".json"):
+        assert json.loads(text)["runtimes"]["pyrunc"]["path"] == "/usr/local/bin/pyrunc"
+    else:
+        assert "pyrunc" in str(tomllib.loads(text))
+
+
+def test_scenarios_have_names_and_engines() -> None:
+    for engine in MAKERS:
+        names = [s.name for s in ALL if engine in s.engines]
+        assert names, engine
+        assert len(names) == len(set(names)), engine
+    assert {e for s in ALL for e in s.engines} == set(MAKERS)
