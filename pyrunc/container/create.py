@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import Config
     from pyrunc.container.hostmounts import HostMounts
+    from pyrunc.container.netdevices import NetDevices
     from pyrunc.container.request import CreateRequest
     from pyrunc.globals import Globals
     from pyrunc.machine.session import Reply
@@ -111,6 +112,7 @@ class Creation:
         self.deny_setgroups = False
         self.last: list[Step | Label] = []
         self.host_mounts: HostMounts | None = None
+        self.net_devices: NetDevices | None = None
         self._retries = 0
         self._hooked = False
 
@@ -300,6 +302,7 @@ class Creation:
         self._end_agent()
         self.state.set_process(self.pid)
         self._adjust_oom_score()
+        self._move_network_devices()
         try:
             conduct(
                 self.session, [*piece, *rest], self._at_sync, self._at_failure, sent=steps
@@ -307,6 +310,16 @@ class Creation:
         except Lost:
             raise self._lost("the container's init ended", self.pid) from None
         self._end_host_mounts()
+
+    def _move_network_devices(self) -> None:
+        devices = self.config.get("linux", {}).get("netDevices")
+        if not devices:
+            return
+        from pyrunc.container.netdevices import NetDevices
+
+        assert self.facts is not None
+        self.net_devices = NetDevices(self.pid, self.facts.lowest + 8)
+        self.net_devices.move(devices)
 
     def _listening_socket(self, lowest: int) -> int:
         """A socket in the state directory to which `start` will connect; by a short name, as sun_path has 108 bytes."""
@@ -588,6 +601,8 @@ class Creation:
             write(self.request.trace, self.trace)
         if self.manager is not None:
             self.manager.close()
+        if self.net_devices is not None:
+            self.net_devices.close()
         if self.session is not None:
             self.session.close()
         if self.lock is not None:
@@ -603,6 +618,9 @@ class Creation:
             reap(self.pid)
         self._end_agent()
         self._end_host_mounts()
+        if self.net_devices is not None:
+            self.net_devices.give_back()
+            self.net_devices.close()
         if self.session is not None:
             self.session.close()
         if self.manager is not None:
