@@ -392,10 +392,9 @@ class Execution:
         if request.pid_file:
             write_pid_file(request.pid_file, self.pid)
         log.debug("setns_init: about to exec")
-        try:
-            reply = session.receive(session.send(self.last))
-        except Lost:
-            return  # the session is closed on execve
+        reply = session.until_exec(session.send(self.last))
+        if reply is None:
+            return
         assert reply.step is not None
         raise failure.step_error(reply.step, reply.errno, failure.SETUP)
 

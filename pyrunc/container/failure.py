@@ -33,11 +33,12 @@ def step_error(step: "Step", errno: int, prefix: str = "") -> Error:
 
 
 def kept(step: "Step") -> "list[object]":
-    """A step's parts as state.json keeps them for `start`: why, at, name, key."""
+    """A step's parts as state.json keeps them for `start`: why, at, name, key, and whether a reply waits."""
     key = step.key
+    wait = step.args[2] if step.name == "reply" else 0
     if type(key) is HookFailed:
-        return [step.why, step.at, step.name, key.as_list()]
-    return [step.why, step.at, step.name, key if type(key) is str else ""]
+        return [step.why, step.at, step.name, key.as_list(), wait]
+    return [step.why, step.at, step.name, key if type(key) is str else "", wait]
 
 
 def hook_failed(key: object, data: bytes) -> Error:

@@ -5,7 +5,6 @@ from pyrunc.container.attend import attend, become_subreaper, block_signals
 from pyrunc.container.create import Creation
 from pyrunc.container.start import after_start
 from pyrunc.errors import Error
-from pyrunc.machine.session import Lost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,11 +56,8 @@ def _await_exec(creation: Creation) -> None:
     """The session ends with a successful execve."""
     session = creation.session
     assert session is not None
-    try:
-        reply = session.receive(creation.steps)
-    except Lost:
-        return
-    if reply.step is not None:
+    reply = session.until_exec(creation.steps)
+    if reply is not None and reply.step is not None:
         if not reply.errno:
             raise failure.hook_failed(reply.step.key, reply.data)
         raise failure.step_error(reply.step, reply.errno, failure.INIT)

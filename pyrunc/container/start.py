@@ -6,7 +6,8 @@ from _socket import AF_UNIX, SOCK_STREAM, socket
 from pyrunc.container import failure
 from pyrunc.container.state import Store
 from pyrunc.errors import Error, from_os_error
-from pyrunc.machine.session import REPLY
+from pyrunc.machine.ops import Step
+from pyrunc.machine.session import Session, Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 
 
 def start(globals_: "Globals", id: str, trace: str = "") -> None:
-    """Start a created container. Errors: it does not exist, is running or has stopped; its program cannot be
-    executed; a
-    poststart hook failed (the container is stopped then: runtime.md, "Lifecycle")."""
+    """Start a created container. trace: a file for the times of the steps, or "".
+
+    Errors: it does not exist, is running or has stopped; its program cannot be executed; a poststart hook failed (the
+    container is stopped then: runtime.md, "Lifecycle").
+    """
     store = Store(globals_.root)
     with store.lock(id):
         state = store.load(id)
@@ -26,47 +29,42 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
             raise Error("cannot start an already running container")
         if status != "created":
             raise Error("cannot start a container that has stopped")
-        release(store, state)
+        # Before it is true: a start that is killed must not leave a running container that is taken for a created one.
         state.status_hint = "started"
-        state.extra.pop("start", None)
         store.save(state)
+        times = Trace() if trace else None
+        release(store, state, times)
+        if times is not None:
+            from pyrunc.container.trace import write
+
+            write(trace, times)
         after_start(store, state)
 
 
-def release(store: Store, state: "State") -> None:
-    """Connect to the init's socket, and wait for its end by execve, or for the step that failed."""
+def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
+    """Connect to the init's socket, say whether to trace, and wait for its execve, or for the step that failed."""
     sock = socket(AF_UNIX, SOCK_STREAM)
-    directory = posix.open(
-        store.path(state.id), posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-    )
+    directory = posix.open(store.path(state.id), posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    session = Session(sock, "init", trace)
     try:
         sock.connect(f"/proc/self/fd/{directory}/start.sock")
-        data = _answer(sock)
-    except ConnectionResetError:
-        data = b""
+        sock.send(b"\1\0\0\0" if trace is not None else bytes(4))
+        # What create remembered of the steps that its program goes on with.
+        steps = [
+            Step(name, (None, 0, wait), None, (), (), None, None, why, at, key)
+            for why, at, name, key, wait in state.extra["start"]
+        ]
+        reply = session.until_exec(steps)
     except OSError as error:
         raise from_os_error("error reaching the container's init", error) from None
     finally:
         posix.close(directory)
         sock.close()
-    if len(data) >= REPLY.size:
-        _, index, errno, length, _, _ = REPLY.unpack_from(data)
-        why, at, name, key = state.extra["start"][index]
-        if type(key) is list:
-            raise failure.hook_failed(key, data[REPLY.size : REPLY.size + length])
-        if errno:
-            raise failure.told(why, at, name, name, errno, key, failure.INIT)
-
-
-def _answer(sock: socket) -> bytes:
-    """One whole reply, or nothing: the init waits for more after a reply, and ends when the connection does."""
-    data = b""
-    wanted = REPLY.size
-    while len(data) < wanted and (part := sock.recv(65536)):
-        data += part
-        if len(data) >= REPLY.size:
-            wanted = REPLY.size + REPLY.unpack_from(data)[3]
-    return data
+    if reply is not None and reply.step is not None:
+        step = reply.step
+        if not reply.errno:
+            raise failure.hook_failed(step.key, reply.data)
+        raise failure.told(step.why, step.at, step.name, step.name, reply.errno, step.key, failure.INIT)
 
 
 def after_start(store: Store, state: "State") -> None:

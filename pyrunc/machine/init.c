@@ -25,6 +25,7 @@ typedef long s64;
 #define SPACE (ARENA + 0xe00000)        /* memory for results, zeroed as the program asks */
 #define TRACE (ARENA + 0xf00000)        /* times, when the program asks for them */
 #define REGISTERS 128                   /* at ARENA; register 0 is the session's descriptor */
+#define HEADER (ARENA + 0x800)          /* of the program: its flags may be read into while it runs */
 #define PROGRAM_SIZE (SPACE - PROGRAM)
 #define SPACE_SIZE (TRACE - SPACE)
 #define TRACE_ENTRIES ((ARENA + ARENA_SIZE - TRACE) / sizeof(struct entry))
@@ -123,6 +124,7 @@ __asm__(".globl _start\n"
 #endif
 
 static u64 *const registers = (u64 *)ARENA;
+static volatile struct header *const head = (struct header *)HEADER;
 static u32 times;
 
 static void leave(int status)
@@ -152,22 +154,22 @@ static int within(u64 address, u64 length)
 
 static void reply(u32 op, u32 error, u64 address, u32 length)
 {
-	struct reply head = { MAGIC, op, error, length, times, 0 };
+	struct reply answer = { MAGIC, op, error, length, times, 0 };
 
-	transfer(NR_write, (u64)&head, sizeof(head));
+	transfer(NR_write, (u64)&answer, sizeof(answer));
 	transfer(NR_write, address, length);
 	transfer(NR_write, TRACE, times * sizeof(struct entry));
 	times = 0;
 }
 
 /* Receive the next program, and refuse what no assembler would write. */
-static void receive(struct header *head)
+static void receive(void)
 {
 	struct op *ops = (struct op *)PROGRAM;
 	u64 size;
 	u32 i, k;
 
-	transfer(NR_read, (u64)head, sizeof(*head));
+	transfer(NR_read, HEADER, sizeof(*head));
 	size = head->ops * sizeof(struct op) + (u64)head->data;
 	if (head->magic != MAGIC || !head->ops || head->ops > 0xffff ||
 	    size > PROGRAM_SIZE || head->space > SPACE_SIZE)
@@ -253,7 +255,7 @@ static void record(u32 op)
 }
 
 /* Execute the program that lies in the arena; come back when another is wanted. */
-static void run(const struct header *head)
+static void run(void)
 {
 	const struct op *ops = (const struct op *)PROGRAM;
 	u32 i = 0, k;
@@ -312,7 +314,6 @@ static void run(const struct header *head)
 
 __attribute__((used)) void start(u64 *stack)
 {
-	struct header head;
 	const char *text = (const char *)stack[2];
 	u64 fd = 0;
 
@@ -328,7 +329,7 @@ __attribute__((used)) void start(u64 *stack)
 		leave(BAD_START);
 	registers[0] = fd;
 	for (;;) {
-		receive(&head);
-		run(&head);
+		receive();
+		run();
 	}
 }

@@ -20,6 +20,10 @@ PSEUDO_NAMES = {"move": MOVE, "store": STORE, "load": LOAD, "check": CHECK, "rep
 
 REGISTERS = 128
 
+# Where pyrunc-init keeps the flags of the program that it runs (assembler.py), and the flag that asks for times.
+FLAGS_AT = 0x10000810
+TRACING = 1
+
 # The first eight bytes of a reply that only carries descriptors: the magic, and no op's number.
 CARRIER = 0x4E525950 | 0xFFFFFFFF << 32
 
@@ -254,6 +258,17 @@ class Program:
         if isinstance(space, Space) and not size:
             size = space.size
         self.call("reply", space if space is not None else Ref(SESSION), size, 1, key=key)
+
+    def take_flags(self) -> None:
+        """Let whoever is at the session's other side say whether the rest is traced: four bytes."""
+        self.call("read", SESSION, FLAGS_AT, 4)
+
+    def flush_times(self) -> None:
+        """Send the times so far in a reply that does not wait, where there are any: nothing is told after execve."""
+        untraced = Label("untraced")
+        self.call("check", FLAGS_AT, 4, TRACING, TRACING, 1, error=untraced)
+        self.call("reply", Ref(SESSION), 0, 0)
+        self.label(untraced)
 
     def stop(self, key: object, space: Space) -> None:
         """As `sync`, on a path taken only where something went wrong: no program is cut here."""

@@ -128,6 +128,17 @@ class Session:
         """Send a program and wait for its first reply."""
         return self.receive(self.send(items))
 
+    def until_exec(self, steps: "list[Step]") -> "Reply | None":
+        """Wait for the execve at a program's end, which closes the session: None; or for the reply that tells why not."""
+        try:
+            while True:
+                reply = self.receive(steps)
+                step = reply.step
+                if reply.errno or step is None or step.name != "reply" or step.args[2]:
+                    return reply
+        except Lost:
+            return None
+
     def close(self) -> None:
         self.sock.close()  # type: ignore[attr-defined]
 

@@ -341,6 +341,7 @@ def park(p: Program, listener: Fd) -> None:
     p.about("error waiting for start")
     p.call("close", SESSION)
     p.call("accept4", listener, None, None, O_CLOEXEC, dst=SESSION)
+    p.take_flags()
     p.call("close", listener)
 
 
@@ -380,6 +381,7 @@ def execute(
     encoded = [arg.encode(errors="surrogateescape") for arg in process.get("args") or []]
     argv = Words((*encoded, 0), "argv")
     envp = Words((*(entry.encode(errors="surrogateescape") for entry in environ), 0), "envp")
+    p.flush_times()
     p.call("execve", path.encode(errors="surrogateescape"), argv, envp, key="exec")
 
 
