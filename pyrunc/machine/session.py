@@ -129,7 +129,7 @@ class Session:
         return self.receive(self.send(items))
 
     def until_exec(self, steps: "list[Step]") -> "Reply | None":
-        """Wait for the execve at a program's end, which closes the session: None; or for the reply that tells why not."""
+        """Wait for the execve at a program's end, which closes the session: None; or for the reply that says why not."""
         try:
             while True:
                 reply = self.receive(steps)
