@@ -303,6 +303,7 @@ class Creation:
         self.state.set_process(self.pid)
         self._adjust_oom_score()
         self._move_network_devices()
+        self._intel_rdt()
         try:
             conduct(
                 self.session, [*piece, *rest], self._at_sync, self._at_failure, sent=steps
@@ -310,6 +311,19 @@ class Creation:
         except Lost:
             raise self._lost("the container's init ended", self.pid) from None
         self._end_host_mounts()
+
+    def _intel_rdt(self) -> None:
+        config = self.config.get("linux", {}).get("intelRdt")
+        if config is None:
+            return
+        from pyrunc.container import rdt
+
+        assert self.state is not None
+        group = rdt.group_of(config, self.request.id, rdt.mount_of())
+        # As with the cgroup: written before it exists.
+        self.state.extra["intelRdt"] = group.to_state()
+        self.store.save(self.state)
+        rdt.apply(group, config, self.pid)
 
     def _move_network_devices(self) -> None:
         devices = self.config.get("linux", {}).get("netDevices")
@@ -618,6 +632,7 @@ class Creation:
             reap(self.pid)
         self._end_agent()
         self._end_host_mounts()
+        self._remove_rdt()
         if self.net_devices is not None:
             self.net_devices.give_back()
             self.net_devices.close()
@@ -633,6 +648,15 @@ class Creation:
             self.lock.release()  # type: ignore[attr-defined]
         if self._hooked:
             self._poststop()
+
+    def _remove_rdt(self) -> None:
+        if self.state is not None and "intelRdt" in self.state.extra:
+            from pyrunc.container import rdt
+
+            try:
+                rdt.remove(self.state)
+            except Error as error:
+                log.warning(str(error))
 
     def _poststop(self) -> None:
         """runtime.md, "Lifecycle": a hook that fails stops the container, and poststop hooks follow."""

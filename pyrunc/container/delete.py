@@ -51,6 +51,10 @@ def destroy(store: Store, state: State) -> None:
     manager = cgroup_manager(state)
     if manager is not None:
         manager.remove()
+    if "intelRdt" in state.extra:
+        from pyrunc.container import rdt
+
+        rdt.remove(state)
     # Read before its file goes; hooks come last, so that a hook that fails or hangs leaves nothing.
     hooks = state.config["hooks"]["poststop"] if state.poststop else []
     store.remove(state.id)

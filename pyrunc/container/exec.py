@@ -258,6 +258,10 @@ class Execution:
         begin, steps = self._clone(plan)
         self._end_agent()
         self._adjust_oom_score()
+        if "intelRdt" in self.state.extra:
+            from pyrunc.container import rdt
+
+            rdt.join(self.state, self.pid)
         try:
             items = [*begin, *plan.child.items]
             conduct(self.session, items, self._at_sync, self._at_failure, sent=steps)
