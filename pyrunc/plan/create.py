@@ -323,7 +323,7 @@ def finish(
     ready.sync("ready")
     last = Program(plan.registers)
     if listener is not None:
-        process.park(last, listener)
+        process.park(last, listener, visible=not facts.privileged)
     prepared = []
     hooks = (config.get("hooks") or {}).get("startContainer") or []
     if hooks:

@@ -28,6 +28,7 @@ from pyrunc.plan.uapi import (
     O_NOCTTY,
     O_NONBLOCK,
     O_RDONLY,
+    PR_SET_DUMPABLE,
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
@@ -334,11 +335,16 @@ def outlive(p: Program) -> None:
     p.call("prctl", PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
-def park(p: Program, listener: Fd) -> None:
+def park(p: Program, listener: Fd, *, visible: bool) -> None:
     """Wait for `pyrunc start`: whoever connects to the socket in the state directory. The connection is the
-    session from
-    then on; it ends with the execve, or brings the failed step."""
+    session from then on; it ends with the execve, or brings the failed step.
+
+    visible: for a pyrunc without privileges `exec` could not join the namespaces of a process that is not
+    dumpable. It is still out of reach for what has fewer capabilities, which it has all (ptrace(2)).
+    """
     p.about("error waiting for start")
+    if visible:
+        p.call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
     p.call("close", SESSION)
     p.call("accept4", listener, None, None, O_CLOEXEC, dst=SESSION)
     p.take_flags()
