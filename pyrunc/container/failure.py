@@ -71,6 +71,7 @@ def told(
     found = _FOUND.get(key) if isinstance(key, str) else None
     if found:
         return Error(f"{prefix}{where}: {found}", pointer=at, errno=errno)
-    if errno == 40 and "proc" in why and "mount" in why and name == "openat2":
+    # Only proc and sysfs are mounted where no link may be; elsewhere it is a loop of links.
+    if errno == 40 and ("proc" in why or "sys" in why) and "mount" in why and name == "openat2":
         return Error(f"{prefix}{where}: must be mounted on ordinary directory", pointer=at, errno=errno)
     return Error(f"{prefix}{where}: {short}: {strerror(errno)}", pointer=at, syscall=name, errno=errno)

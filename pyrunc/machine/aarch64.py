@@ -24,6 +24,7 @@ SYSCALLS = {
     "fchdir": 50,
     "fchmod": 52,
     "fchmodat": 53,
+    "fchmodat2": 452,
     "fchown": 55,
     "fchownat": 54,
     "fcntl": 25,

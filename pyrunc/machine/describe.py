@@ -71,6 +71,7 @@ CALLS: "dict[str, tuple[Decoder, ...]]" = {
     "fchdir": (FD,),
     "fchmod": (FD, OCTAL),
     "fchmodat": (FD, PATH, OCTAL),
+    "fchmodat2": (FD, PATH, OCTAL, AT),
     "fchown": (FD, INT, INT),
     "fchownat": (FD, PATH, INT, INT, AT),
     "fsconfig": (FD, choice(names.FSCONFIG), PATH, PATH, hidden),

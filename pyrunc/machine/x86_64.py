@@ -24,6 +24,7 @@ SYSCALLS = {
     "fchdir": 81,
     "fchmod": 91,
     "fchmodat": 268,
+    "fchmodat2": 452,
     "fchown": 93,
     "fchownat": 260,
     "fcntl": 72,

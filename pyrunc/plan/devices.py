@@ -14,7 +14,11 @@ from pyrunc.plan.uapi import (
     EEXIST,
     EINVAL,
     ENOENT,
+    ENOSYS,
     EPERM,
+    O_CLOEXEC,
+    O_NOFOLLOW,
+    O_PATH,
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
     RESOLVE_NO_SYMLINKS,
@@ -83,8 +87,9 @@ def make_devices(p: Program, config: "Config", context: Context) -> None:
     p.about("error creating device nodes: open /dev")
     dev = p.reg("dev")
     mount_point(p, context.root, "dev", dev, resolve=RESOLVE_NO_SYMLINKS)
+    fresh = is_fresh(config)
     for device, pointer in device_list(config):
-        _device(p, device, pointer, dev, context)
+        _device(p, device, pointer, dev, context, fresh)
     for name, target in LINKS:
         p.about(f"error creating /dev/{name}")
         p.call("symlinkat", target.encode(), dev, name.encode(), ok=(EEXIST,))
@@ -94,7 +99,19 @@ def make_devices(p: Program, config: "Config", context: Context) -> None:
     p.close(dev)
 
 
-def _device(p: Program, device: "Device", pointer: str, dev: Reg, context: Context) -> None:
+def is_fresh(config: "Config") -> bool:
+    """Whether /dev is a tmpfs with nothing in it that nobody else sees: a node made there stays what it is."""
+    kind = ""
+    options: list[str] = []
+    for mount in config.get("mounts") or []:
+        if clean(mount["destination"]) == "dev":
+            kind, options = mount.get("type") or "", mount.get("options") or []
+    return kind == "tmpfs" and not {"tmpcopyup", "remount"} & set(options)
+
+
+def _device(
+    p: Program, device: "Device", pointer: str, dev: Reg, context: Context, fresh: bool
+) -> None:
     path = clean(device["path"])
     p.about(f'error creating device node "/{path}"', pointer)
     kind = TYPES[device["type"]]
@@ -118,7 +135,10 @@ def _device(p: Program, device: "Device", pointer: str, dev: Reg, context: Conte
         # Where the kernel forbids mknod (a device policy), or something is there already, the host's node is bound.
         bind = Label(f"bind {path}")
         p.call("mknodat", parent, name, mode, number, only=(EPERM, EEXIST), error=bind)
-        _own(p, parent, name, mode, uid, gid)
+        if not (fresh and parent is dev):
+            _own(p, parent, name, mode, uid, gid)
+        elif uid or gid:
+            p.call("fchownat", parent, name, uid, gid, AT_SYMLINK_NOFOLLOW)
         p.jump(done)
         p.label(bind)
     source, place = p.reg("device"), p.reg("target")
@@ -134,10 +154,20 @@ def _device(p: Program, device: "Device", pointer: str, dev: Reg, context: Conte
 
 
 def _own(p: Program, parent: Reg, name: bytes, mode: int, uid: int, gid: int) -> None:
-    """Mode (the umask is 0, but ACLs may have taken bits away) and owner of a fresh node."""
-    p.call("fchmodat", parent, name, mode & 0o7777)
+    """Mode (the umask is 0, but ACLs may have taken bits away) and owner of a node.
+
+    The image may have a link in its place, or a program that shares the directory may put one there: what is opened
+    and proves to be such a node is what they are given to. Before Linux 6.6 the mode stays what mknodat made it:
+    fchmodat(2) follows links, and fchmod(2) takes no O_PATH descriptors.
+    """
+    node, stat = p.reg("node"), Space(STATX_SIZE_OF, "statx")
+    p.call("openat", parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, dst=node)
+    p.call("statx", node, b"", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE, stat)
+    p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, mode & S_IFMT, EEXIST)
+    p.call("fchmodat2", node, b"", mode & 0o7777, AT_EMPTY_PATH, ok=(ENOSYS, EPERM))
     if uid or gid:
-        p.call("fchownat", parent, name, uid, gid, AT_SYMLINK_NOFOLLOW)
+        p.call("fchownat", node, b"", uid, gid, AT_EMPTY_PATH)
+    p.close(node)
 
 
 def verify_null(p: Program, root: Reg, dst: Reg, missing: Label) -> None:

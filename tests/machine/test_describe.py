@@ -106,6 +106,7 @@ EXAMPLES: "list[tuple[str, tuple[object, ...], str]]" = [
     ("symlinkat", (b"/proc/self/fd", FD, b"fd"), 'symlinkat("/proc/self/fd", fd, "fd")'),
     ("unlinkat", (FD, b"ptmx", 0), 'unlinkat(fd, "ptmx", 0)'),
     ("fchmodat", (FD, b"null", 0o666), 'fchmodat(fd, "null", 0666)'),
+    ("fchmodat2", (FD, b"", 0o666, 0x1000), 'fchmodat2(fd, "", 0666, AT_EMPTY_PATH)'),
     ("fchownat", (FD, b"x", 5, 0xFFFFFFFF, 0x100), 'fchownat(fd, "x", 5, -1, AT_SYMLINK_NOFOLLOW)'),
     ("faccessat", (-100, b"/bin/sh", 1), 'faccessat(AT_FDCWD, "/bin/sh", X_OK)'),
     (
