@@ -43,7 +43,7 @@ CORE = {
 }
 STATE = CORE | {
     *("pyrunc.config", "pyrunc.config.strict", "pyrunc.container"),
-    *("pyrunc.container.ids", "pyrunc.container.state"),
+    *("pyrunc.container.ids", "pyrunc.container.state", "pyrunc.container.store"),
 }
 SIGNALS = STATE | {"pyrunc.container.processes", "pyrunc.container.signals"}
 OWN = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.arguments import LIST, NUMBER, SWITCH, Command, Flag, Options, later
+from pyrunc.arguments import LIST, NUMBER, SWITCH, Command, Flag, Options
 from pyrunc.globals import Globals
 
 # Shared with restore.
@@ -62,5 +62,7 @@ DESCRIPTION:
 
 
 def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
-    later("checkpoint", "checkpoint").checkpoint(globals_, arguments[0], options.values)
+    from pyrunc.container.checkpoint import checkpoint
+
+    checkpoint(globals_, arguments[0], options.values)
     return 0

@@ -85,7 +85,7 @@ def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int
 def _request(globals_: Globals, options: Options, arguments: "Sequence[str]") -> ExecRequest:
     id, args = arguments[0], arguments[1:]
     if not args and not options.given("process"):
-        from pyrunc.container.state import Store
+        from pyrunc.container.store import Store
 
         Store(globals_.root).load(id)  # that it does not exist is the error to tell first
         raise Error("exec args cannot be empty")

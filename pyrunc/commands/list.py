@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options, write
 from pyrunc.config import strict
-from pyrunc.container.state import Store
+from pyrunc.container.store import Store
 from pyrunc.errors import Error
 from pyrunc.globals import Globals
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyrunc.arguments import CONSOLE_SOCKET, PID_FILE, SWITCH, Command, Flag, Options, later
+from pyrunc.arguments import CONSOLE_SOCKET, PID_FILE, SWITCH, Command, Flag, Options
 from pyrunc.commands import checkpoint as it
 from pyrunc.commands.create import BUNDLE, NO_PIVOT
 from pyrunc.globals import Globals
@@ -39,5 +39,6 @@ DESCRIPTION:
 
 
 def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
-    status: int = later("restore", "restore").restore(globals_, arguments[0], options.values)
-    return status
+    from pyrunc.container.restore import restore
+
+    return restore(globals_, arguments[0], options.values)

@@ -5,7 +5,7 @@ Import cost: that of container.state.
 
 from pyrunc.arguments import Command, Options, write
 from pyrunc.config import strict
-from pyrunc.container.state import Store
+from pyrunc.container.store import Store
 from pyrunc.globals import Globals
 
 TYPE_CHECKING = False

@@ -34,7 +34,8 @@ from pyrunc.container.host import (
     write_file,
     write_pid_file,
 )
-from pyrunc.container.state import State, Store
+from pyrunc.container.state import State
+from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
 from pyrunc.machine.ops import CONVERSATION, Fd, Label, Program, Registers, Step
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from pyrunc.config.types import Config
     from pyrunc.container.hostmounts import HostMounts
     from pyrunc.container.netdevices import NetDevices
+    from pyrunc.container.notify import Handover
     from pyrunc.container.request import CreateRequest
     from pyrunc.globals import Globals
     from pyrunc.machine.session import Reply
@@ -606,6 +608,16 @@ class Creation:
         if self.request.pid_file:
             write_pid_file(self.request.pid_file, self.pid)
         self.steps = session.send(self.last)
+
+    def handover(self, status: str) -> "Handover | None":
+        """What gives the seccomp agent its listener, where the configuration names one."""
+        profile = self.config.get("linux", {}).get("seccomp")
+        if not profile or not profile.get("listenerPath"):
+            return None
+        from pyrunc.container.notify import Handover
+
+        assert self.state is not None
+        return Handover(profile, self.pid, self.state.hook_state(status))
 
     def end(self) -> None:
         """Let go of what only the making needed; the container stays."""

@@ -10,7 +10,8 @@ import posix
 
 from pyrunc.container.processes import await_end, cgroup_manager, open_init, pids
 from pyrunc.container.signals import SIGKILL
-from pyrunc.container.state import State, Store
+from pyrunc.container.state import State
+from pyrunc.container.store import Store
 from pyrunc.errors import Error, NotFound, from_os_error
 
 TYPE_CHECKING = False

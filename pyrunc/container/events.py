@@ -9,7 +9,7 @@ from typing import Any
 
 from pyrunc.config import strict
 from pyrunc.container.processes import cgroup_manager
-from pyrunc.container.state import Store
+from pyrunc.container.store import Store
 from pyrunc.errors import Error
 from pyrunc.globals import Globals
 

@@ -32,7 +32,8 @@ from pyrunc.container.host import (
     write_pid_file,
 )
 from pyrunc.container.processes import open_init
-from pyrunc.container.state import State, Store
+from pyrunc.container.state import State
+from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.config.types import Process
+    from pyrunc.container.notify import Handover
     from pyrunc.container.request import ExecRequest
     from pyrunc.globals import Globals
     from pyrunc.machine.session import Reply
@@ -396,11 +398,20 @@ class Execution:
         if request.pid_file:
             write_pid_file(request.pid_file, self.pid)
         log.debug("setns_init: about to exec")
-        reply = session.until_exec(session.send(self.last))
+        reply = session.until_exec(session.send(self.last), self._handover())
         if reply is None:
             return
         assert reply.step is not None
         raise failure.step_error(reply.step, reply.errno, failure.SETUP)
+
+    def _handover(self) -> "Handover | None":
+        """What gives the seccomp agent its listener, where the configuration names one."""
+        profile = self.facts.linux.get("seccomp")
+        if not profile or not profile.get("listenerPath"):
+            return None
+        from pyrunc.container.notify import Handover
+
+        return Handover(profile, self.pid, self.state.hook_state("running"))
 
     def end(self) -> None:
         """Let go of what only the making needed; the process stays."""

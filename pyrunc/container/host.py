@@ -109,8 +109,10 @@ def send_fd(path: str, fd: int, data: bytes, what: str) -> None:
 
 
 def raise_hard_limits(pid: int, process: "Process") -> None:
-    """Give a process in a user namespace the hard limits that its configuration wants, where they are above its own: the
-    kernel asks for CAP_SYS_RESOURCE in the initial user namespace. Who has it not leaves it to the process to fail."""
+    """Give a process in a user namespace the hard limits that its configuration wants, where they are above its own.
+
+    The kernel asks for CAP_SYS_RESOURCE in the initial user namespace. Who has it not leaves it to the process to fail.
+    """
     limits = process.get("rlimits")
     if not limits:
         return

@@ -7,7 +7,8 @@ import posix
 
 from pyrunc.container.processes import cgroup_manager, pids, signal_init
 from pyrunc.container.signals import SIGKILL, parse_signal
-from pyrunc.container.state import State, Store
+from pyrunc.container.state import State
+from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
 
 TYPE_CHECKING = False

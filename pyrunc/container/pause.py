@@ -4,7 +4,7 @@ Not on the hot path.
 """
 
 from pyrunc.container.processes import cgroup_manager
-from pyrunc.container.state import Store
+from pyrunc.container.store import Store
 from pyrunc.errors import Error
 from pyrunc.globals import Globals
 

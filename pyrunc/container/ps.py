@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Collection, Sequence
 
 from pyrunc.container.processes import cgroup_manager, pids
-from pyrunc.container.state import Store
+from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
 from pyrunc.globals import Globals
 

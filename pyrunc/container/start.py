@@ -4,13 +4,14 @@ import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from pyrunc.container import failure
-from pyrunc.container.state import Store
+from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
 from pyrunc.machine.ops import Step
 from pyrunc.machine.session import Session, Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrunc.container.notify import Handover
     from pyrunc.container.state import State
     from pyrunc.globals import Globals
 
@@ -54,7 +55,7 @@ def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
             Step(name, (None, 0, wait), None, (), (), None, None, why, at, key)
             for why, at, name, key, wait in state.extra["start"]
         ]
-        reply = session.until_exec(steps)
+        reply = session.until_exec(steps, _handover(state))
     except OSError as error:
         raise from_os_error("error reaching the container's init", error) from None
     finally:
@@ -65,6 +66,16 @@ def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
         if not reply.errno:
             raise failure.hook_failed(step.key, reply.data)
         raise failure.told(step.why, step.at, step.name, step.name, reply.errno, step.key, failure.INIT)
+
+
+def _handover(state: "State") -> "Handover | None":
+    """What gives the seccomp agent its listener, where the configuration names one."""
+    profile = (state.config.get("linux") or {}).get("seccomp") or {}
+    if not profile.get("listenerPath"):
+        return None
+    from pyrunc.container.notify import Handover
+
+    return Handover(profile, state.pid, state.hook_state("created"))
 
 
 def after_start(store: Store, state: "State") -> None:

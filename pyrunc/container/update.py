@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrunc.config import strict
-from pyrunc.container.state import Store
+from pyrunc.container.store import Store
 from pyrunc.errors import ConfigError, Error, from_os_error
 from pyrunc.globals import Globals
 

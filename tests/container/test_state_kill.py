@@ -16,7 +16,8 @@ from pyrunc import cli
 from pyrunc.cgroups import detect
 from pyrunc.container import processes, ps
 from pyrunc.container.signals import parse_signal
-from pyrunc.container.state import State, Store
+from pyrunc.container.state import State
+from pyrunc.container.store import Store
 from pyrunc.errors import Error
 from support import ROOT, unique_id
 

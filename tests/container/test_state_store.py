@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from pyrunc import cli
-from pyrunc.container.state import State, Store, now, process_start
+from pyrunc.container.state import State, now, process_start
+from pyrunc.container.store import Store
 from pyrunc.errors import Error, NotFound
 from support import ROOT
 
@@ -250,7 +251,7 @@ def test_of_concurrent_creates_one_wins(store: Store) -> None:
     os.mkdir(store.root, 0o700)
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pyrunc.container.state import Store\n"
+        "from pyrunc.container.store import Store\n"
         "from pyrunc.errors import Error\n"
         "sys.stdin.read()\n"
         "for number in range(50):\n"

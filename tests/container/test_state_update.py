@@ -13,7 +13,8 @@ import pytest
 
 from pyrunc import cli
 from pyrunc.container import events
-from pyrunc.container.state import State, Store
+from pyrunc.container.state import State
+from pyrunc.container.store import Store
 from pyrunc.container.update import amount, changes_in, from_file, from_flags
 from pyrunc.errors import Error
 from support import ROOT, unique_id
