@@ -28,6 +28,9 @@ def test_verdict(output: str, verdict: str) -> None:
     assert tap.read(output).verdict == verdict
 
 
+VERDICTS = {"pass", "fail", "quiet", "skip"}
+
+
 def test_failures_are_told() -> None:
     report = tap.read("ok 1\nnot ok 2 - the one\nnot ok\n")
     assert report.passed == 1
@@ -38,7 +41,9 @@ def test_expectations_have_reasons() -> None:
     text = (Path(__file__).parent / "expected.toml").read_text()
     for name, entry in tomllib.loads(text).items():
         assert set(entry) <= {"host", "guest", "reason", "baseline"}, name
-        assert {entry.get("host", "pass"), entry.get("guest", "pass")} - {"pass"}, name
-        assert set(map(entry.get, ("host", "guest"))) <= {None, "fail", "quiet", "skip"}, name
+        verdicts = [entry[place] for place in ("host", "guest") if place in entry]
+        assert verdicts, name
+        for verdict in verdicts:
+            assert set(verdict if isinstance(verdict, list) else [verdict]) <= VERDICTS, name
         assert entry["reason"], name
         assert entry["baseline"], name

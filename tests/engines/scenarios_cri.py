@@ -219,7 +219,7 @@ def cri_out_of_memory(e: Cri) -> None:
 @scenario("cri")
 def cri_user_namespace(e: Cri) -> None:
     maps = [{"hostId": 200000, "containerId": 0, "length": 65536}]
-    options = {"userns": {"mode": "POD", "uids": maps, "gids": maps}}
+    options = {"network": "NODE", "usernsOptions": {"mode": "POD", "uids": maps, "gids": maps}}
     pod = e.pod(securityContext={"namespaceOptions": options})
     container = e.container(pod, "/bin/sleep", "60", linux={"securityContext": {"namespaceOptions": options}})
     expect(e.sh(container, "cat /proc/self/uid_map").split() == ["0", "200000", "65536"], "map")
