@@ -13,6 +13,7 @@ from engines.scenarios import IMAGE, Engine, command, expect, scenario, until
 
 SOCKET = "/run/containerd/containerd.sock"
 _numbers = count(1)
+POD = {"network": "NODE", "pid": "CONTAINER"}
 
 
 class Cri(Engine):
@@ -31,7 +32,7 @@ class Cri(Engine):
         config = {
             "metadata": {"name": name, "uid": name, "namespace": "default"},
             "logDirectory": f"/var/log/pods/{name}",
-            "linux": {"securityContext": {"namespaceOptions": {"network": "NODE"}}, **linux},
+            "linux": {"securityContext": {"namespaceOptions": POD}, **linux},
         }
         request = {"config": config, "runtimeHandler": self.runtime}
         pod = str(self.method("RunPodSandbox", request)["podSandboxId"])
@@ -57,12 +58,15 @@ class Cri(Engine):
     ) -> str:
         """Create a container."""
         name = f"c{next(_numbers)}"
+        # The default of the interface is a pid namespace for the whole pod; Kubernetes' is not.
+        linux = dict(linux or {})
+        linux["securityContext"] = {"namespaceOptions": POD} | linux.get("securityContext", {})
         config = {
             "metadata": {"name": name},
             "image": {"image": IMAGE},
             "command": list(words),
             "logPath": f"{name}.log",
-            "linux": linux or {},
+            "linux": linux,
             **more,
         }
         request = {"podSandboxId": pod[0], "config": config, "sandboxConfig": pod[1]}
