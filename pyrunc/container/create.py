@@ -255,6 +255,10 @@ class Creation:
         compiled = filter_for(profile)
         if compiled is not None:
             self.facts.seccomp = (compiled.program, compiled.flags)
+            if compiled.listener:
+                from pyrunc.container.notify import check_agent
+
+                check_agent(compiled.listener_path)
 
     def _check_capabilities(self) -> None:
         process = self.config["process"]

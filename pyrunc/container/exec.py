@@ -20,7 +20,7 @@ from pyrunc.container import failure
 from pyrunc.container.attend import attend, block_signals
 from pyrunc.container.conduct import conduct
 from pyrunc.container.exec_cgroup import Place
-from pyrunc.container.exec_process import exec_process, read_process, resolve
+from pyrunc.container.exec_process import check_mapped, exec_process, read_process, resolve
 from pyrunc.container.host import (
     check_selinux,
     own_capabilities,
@@ -117,6 +117,7 @@ class Execution:
         self.spec: Process = {"cwd": "/"}
         self.names: tuple[int | str, int | str | None] | None = None
         self.facts = ExecFacts()
+        self.maps = (b"", b"")  # uid_map and gid_map of a user namespace that is not pyrunc's
         self.place: Place | None = None
         self.pidfd = -1
         self.cgroup_ns = -1
@@ -157,6 +158,8 @@ class Execution:
         if not state.extra.get("noKeyring"):
             facts.keyring = f"_ses.{state.id}"
         self._look_at_namespaces()
+        if self.names is None:
+            self._check_mapped()
         self._check_capabilities()
         self._seccomp()
         self.place = Place(state, request.cgroup)
@@ -200,8 +203,8 @@ class Execution:
                 if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino):
                     facts.spaces |= flag
             if facts.spaces & CLONE_NEWUSER:
-                uid = lowest_id(read_file(f"{proc}/uid_map"))
-                facts.ids = uid, lowest_id(read_file(f"{proc}/gid_map"))
+                self.maps = read_file(f"{proc}/uid_map"), read_file(f"{proc}/gid_map")
+                facts.ids = lowest_id(self.maps[0]), lowest_id(self.maps[1])
                 facts.deny_setgroups = read_file(f"{proc}/setgroups").strip() == b"deny"
             if facts.spaces & CLONE_NEWCGROUP:
                 self.cgroup_ns = posix.open(f"{proc}/ns/cgroup", posix.O_RDONLY | posix.O_CLOEXEC)
@@ -210,6 +213,10 @@ class Execution:
         except OSError as error:
             raise from_os_error("error looking at the container's namespaces", error) from None
         facts.rootfs = self.state.rootfs
+
+    def _check_mapped(self) -> None:
+        if self.facts.spaces & CLONE_NEWUSER:
+            check_mapped(self.spec, self.maps, self.facts.deny_setgroups)
 
     def _check_capabilities(self) -> None:
         if self.facts.spaces & CLONE_NEWUSER:
@@ -354,6 +361,7 @@ class Execution:
         passwd, group = reply.notes
         try:
             resolve(self.spec, self.request, self.names, passwd, group)
+            self._check_mapped()
         except Error as error:
             raise error.prefixed(failure.SETUP) from None
         return prepare(self.plan, self.spec, self.facts)

@@ -56,7 +56,7 @@ def _await_exec(creation: Creation) -> None:
     """The session ends with a successful execve."""
     session = creation.session
     assert session is not None
-    reply = session.until_exec(creation.steps)
+    reply = session.until_exec(creation.steps, creation.handover("creating"))
     if reply is not None and reply.step is not None:
         if not reply.errno:
             raise failure.hook_failed(reply.step.key, reply.data)

@@ -70,8 +70,8 @@ def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
 
 def _handover(state: "State") -> "Handover | None":
     """What gives the seccomp agent its listener, where the configuration names one."""
-    profile = (state.config.get("linux") or {}).get("seccomp") or {}
-    if not profile.get("listenerPath"):
+    profile = state.config.get("linux", {}).get("seccomp")
+    if not profile or not profile.get("listenerPath"):
         return None
     from pyrunc.container.notify import Handover
 

@@ -17,7 +17,7 @@ from pyrunc.machine.assembler import MAGIC, assemble, syscall_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pyrunc.machine.ops import Label, Step
 
@@ -128,16 +128,23 @@ class Session:
         """Send a program and wait for its first reply."""
         return self.receive(self.send(items))
 
-    def until_exec(self, steps: "list[Step]") -> "Reply | None":
-        """Wait for the execve at a program's end, which closes the session: None; or for the reply that says why not."""
-        try:
-            while True:
+    def until_exec(
+        self,
+        steps: "list[Step]",
+        note: "Callable[[Session, list[Step], Reply], None] | None" = None,
+    ) -> "Reply | None":
+        """Wait for the execve at a program's end, which closes the session: None; or for the reply
+        that says why not. note: is given the replies before that, which do not wait."""
+        while True:
+            try:
                 reply = self.receive(steps)
-                step = reply.step
-                if reply.errno or step is None or step.name != "reply" or step.args[2]:
-                    return reply
-        except Lost:
-            return None
+            except Lost:
+                return None
+            step = reply.step
+            if reply.errno or step is None or step.name != "reply" or step.args[2]:
+                return reply
+            if note is not None:
+                note(self, steps, reply)
 
     def close(self) -> None:
         self.sock.close()  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ The steps come in three parts: what is done while the container is created (`pre
 from _struct import pack
 
 from pyrunc.errors import Error, strerror
-from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Reg, Space, Words
+from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Ref, Reg, Space, Words
 from pyrunc.plan import capabilities
 from pyrunc.plan.inroot import clean, mount_point, open_in_root
 from pyrunc.plan.uapi import (
@@ -20,6 +20,7 @@ from pyrunc.plan.uapi import (
     ENOSYS,
     ENOTDIR,
     EPERM,
+    EPIPE,
     EROFS,
     KEYCTL_JOIN_SESSION_KEYRING,
     KEYCTL_SETPERM,
@@ -58,6 +59,11 @@ RLIMIT_NUMBERS = {f"RLIMIT_{name}": number for number, name in enumerate(RLIMITS
 _NOFILE = 7
 # Below this, a limit on descriptors would hit pyrunc-init itself while it waits; it is set at the very end then.
 _ENOUGH_FILES = 64
+
+_NEW_LISTENER = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER
+# Keys of the notes by which the host side gets the listener, and the bytes that answer the first.
+LISTENER, LISTENER_SENT = "seccomp listener", "seccomp listener sent"
+TAKEN, SEND_IT = b"\1", b"\2"
 
 DEFAULT_UMASK = 0o022
 # /etc/passwd and /etc/group are read so far.
@@ -395,7 +401,28 @@ def load_filter(p: Program, program: bytes, flags: int) -> None:
     """seccomp(2): SECCOMP_SET_MODE_FILTER."""
     p.about("unable to load seccomp filter", "/linux/seccomp")
     filter_program = Words((len(program) // 8, program), "sock_fprog")
-    p.call("seccomp", 1, flags, filter_program)
+    if not flags & _NEW_LISTENER:
+        p.call("seccomp", 1, flags, filter_program)
+        return
+    listener, answer = p.reg("listener"), Space(8, "answer")
+    taken, alone, send = Label("taken"), Label("nobody listens"), Label("send it")
+    p.call("seccomp", 1, flags, filter_program, dst=listener)
+    # What may come next the profile decides; write and read are what a session needs anyway.
+    p.about("error giving the listener to the seccomp agent", "/linux/seccomp/listenerPath")
+    p.call("reply", Ref(listener), 8, 0, key=LISTENER)
+    p.call("read", SESSION, answer, 1, zero=alone)
+    p.check(answer, 1, 0xFF, TAKEN[0], EINVAL, error=send)
+    p.jump(taken)
+    p.label(send)
+    p.send_fds(listener)
+    p.call("reply", Ref(listener), 0, 0, key=LISTENER_SENT)
+    p.call("read", SESSION, answer, 1, zero=alone)
+    p.jump(taken)
+    p.label(alone)
+    p.fail(EPIPE)
+    # It is closed by execve.
+    p.label(taken)
+    p.registers.give(listener)
 
 
 def check_capabilities(wanted: int, have: int) -> None:
