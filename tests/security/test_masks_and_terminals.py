@@ -1,0 +1,254 @@
+"""Masked and read-only paths, terminals, and what covers /proc: none of it trusts a file of the container's."""
+
+import os
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from support import IS_ROOT, Bundle, Json, MakeBundle, Runtime
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
+
+CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
+
+
+def _with_dev(bundle: MakeBundle, dev: Path, *options: str) -> Bundle:
+    """A bundle whose /dev is a directory of the attacker's."""
+    keep = [it for it in bundle().config["mounts"] if not it["destination"].startswith("/dev")]
+    bound = {"destination": "/dev", "type": "bind", "source": str(dev), "options": ["rbind", *options]}
+    return bundle({"mounts": [*keep, bound], "linux": {"readonlyPaths": []}})
+
+
+@pytest.mark.parametrize("null", ["link", "relative link", "file", "zero", "fifo", "directory", "missing"])
+def test_null_that_is_none(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path, null: str
+) -> None:
+    """CVE-2025-31133: masking fails, or masks with a true /dev/null; it never binds what was put in its place."""
+    dev = tmp_path / "dev"
+    dev.mkdir()
+    path = dev / "null"
+    if null == "link":
+        path.symlink_to(CORE_PATTERN)
+    elif null == "relative link":
+        path.symlink_to("../proc/sys/kernel/core_pattern")
+    elif null == "file":
+        path.write_text("leaked")
+    elif null == "zero":
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    elif null == "fifo":
+        os.mkfifo(path)
+    elif null == "directory":
+        path.mkdir()
+    it = _with_dev(bundle, dev).update({"linux": {"maskedPaths": ["/secret"]}})
+    it.shell("timeout 5 head -c 8 /secret; stat -c ' %F %t:%T' /secret")
+    (it.rootfs / "secret").write_text("leaked")
+    before = CORE_PATTERN.read_text()
+    done = runtime.run(it, timeout=20)
+    if done.returncode:
+        assert "error masking paths" in done.stderr
+        assert done.stdout == ""
+    else:
+        assert done.stdout == " character special file 1:3\n"
+    assert (done.returncode == 0) == (null == "missing")
+    assert CORE_PATTERN.read_text() == before
+
+
+def test_masked_link(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """The mask covers what a link in the image leads to inside; one that leads nowhere is an error."""
+    canary = tmp_path / "canary"
+    canary.write_text("canary")
+    it = bundle({"linux": {"maskedPaths": ["/secret", "/a/../../../secret"]}}).shell("cat /real; cat /secret")
+    (it.rootfs / "real").write_text("leaked")
+    (it.rootfs / "secret").symlink_to("../../../real")
+    assert runtime.run(it, check=True).stdout == ""
+    (it.rootfs / "secret").unlink()
+    (it.rootfs / "secret").symlink_to(canary)
+    done = runtime.run(it)
+    assert done.returncode != 0
+    assert "symbolic link" in done.stderr
+    assert canary.read_text() == "canary"
+
+
+def test_masks_hold_what_the_container_can_write_to(runtime: Runtime, bundle: MakeBundle) -> None:
+    """The shared tmpfs over masked directories is empty and stays so."""
+    masked = ["/one", "/two"]
+    everything = {
+        kind: ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"] for kind in ("bounding", "effective", "permitted")
+    }
+    it = bundle({"linux": {"maskedPaths": masked}, "process": {"capabilities": everything}})
+    for name in ("one", "two"):
+        (it.rootfs / name).mkdir()
+        (it.rootfs / name / "secret").write_text("leaked")
+    it.shell("mount -o remount,rw /one; echo x >/one/file; ls /one /two; cat /one/secret /two/secret")
+    done = runtime.run(it)
+    assert done.stdout == "/one:\n\n/two:\n"
+
+
+def test_terminal_with_links_for_terminals(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
+) -> None:
+    """CVE-2025-52565: the terminal is not opened by a name that the container has made."""
+    canary = tmp_path / "canary"
+    canary.write_text("canary")
+    dev = tmp_path / "dev"
+    (dev / "pts").mkdir(parents=True)
+    for number in range(10):
+        (dev / f"pts/{number}").symlink_to("/proc/sysrq-trigger")
+    (dev / "ptmx").symlink_to("/dev/null")
+    (dev / "console").symlink_to(canary)
+    for ptmx in ("missing", "link", "null"):
+        if ptmx == "link":
+            (dev / "pts/ptmx").symlink_to("/dev/ptmx")
+        elif ptmx == "null":
+            (dev / "pts/ptmx").unlink()
+            os.mknod(dev / "pts/ptmx", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        it = _with_dev(bundle, dev).update({"process": {"terminal": True}})
+        it.args("/bin/sleep", "60")
+        assert "LEFT" not in _in_terminal(runtime, it)
+        assert canary.read_text() == "canary"
+    # A devpts of the container's own over it: then there is a terminal, and the links are hidden.
+    it.config["mounts"].append(
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]}
+    )
+    (dev / "console").unlink()
+    (dev / "console").write_text("")
+    it.shell("readlink -f /proc/self/fd/0; stat -c '%t %T' /dev/console; echo LEFT")
+    assert "/dev/pts/0\r\n88 0\r\nLEFT" in _in_terminal(runtime, it)
+
+
+def _in_terminal(runtime: Runtime, it: Bundle) -> str:
+    """What `run` prints on a terminal of its own, with standard error; "LEFT" comes from the container."""
+    command = runtime.command("run", "--bundle", str(it.path), runtime.new_id())
+    master, slave = os.openpty()
+    text = b""
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            part = os.read(master, 4096)
+        except OSError:
+            break
+        text += part
+    process.wait(timeout=20)
+    os.close(master)
+    return text.decode(errors="replace")
+
+
+def test_console_link_with_a_terminal(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
+) -> None:
+    """/dev/console in an image whose /dev is not covered: the mount point is made inside."""
+    canary = tmp_path / "canary"
+    keep = [it for it in bundle().config["mounts"] if it["destination"] not in ("/dev", "/dev/shm", "/dev/mqueue")]
+    it = bundle({"mounts": keep, "process": {"terminal": True}}).args("/bin/true")
+    (it.rootfs / "dev/console").symlink_to(canary)
+    _in_terminal(runtime, it)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "destination", ["/proc/self/attr", "/proc/sys/kernel", "/proc/../proc/self", "/proc/1", "//proc//self/"]
+)
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+def test_mounts_below_proc(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path, destination: str, kind: str
+) -> None:
+    """CVE-2019-16884: what covers files of /proc could take what is written to them."""
+    mount: Json = {"destination": destination, "type": kind, "source": str(tmp_path)}
+    done = runtime.run(bundle({"mounts": [*bundle().config["mounts"], mount]}))
+    assert done.returncode != 0
+    assert "cannot be mounted because it is inside /proc" in done.stderr
+
+
+def test_something_else_as_proc(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """CVE-2019-16884: a directory over /proc is refused, and with it the label that would go there."""
+    fake = tmp_path / "fake"
+    (fake / "self/attr").mkdir(parents=True)
+    for name in ("exec", "current"):
+        (fake / "self/attr" / name).write_text("")
+    mount = {"destination": "/proc", "type": "bind", "source": str(fake), "options": ["bind"]}
+    for mounts in ([mount], [*bundle().config["mounts"], mount]):
+        done = runtime.run(bundle({"mounts": mounts, "process": {"apparmorProfile": "some"}}))
+        assert done.returncode != 0
+        assert (fake / "self/attr/exec").read_text() == ""
+
+
+def test_labels_where_the_image_leads_proc_astray(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
+) -> None:
+    """CVE-2025-52881: the files of labels are the host's, so without a security module there are none, and `create`
+    and `exec` fail whatever the container has in their place."""
+    if Path("/sys/module/apparmor/parameters/enabled").exists():
+        pytest.skip("this machine has AppArmor: a profile that exists is asked for in tests/linux")
+    keep = [mount for mount in bundle().config["mounts"] if mount["destination"] != "/proc"]
+    it = bundle({"mounts": keep, "linux": {"maskedPaths": [], "readonlyPaths": []}})
+    fakes = [it.rootfs / "proc" / pid / "attr" for pid in ("self", "1", "thread-self")]
+    for fake in fakes:
+        for name in ("exec", "apparmor/exec", "keycreate"):
+            (fake / name).parent.mkdir(parents=True, exist_ok=True)
+            (fake / name).write_text("")
+    it.update({"process": {"apparmorProfile": "some"}})
+    assert runtime.run(it).returncode != 0
+    it.update({"process": {"apparmorProfile": None}}).args("/bin/sleep", "60")
+    id = runtime.create(it)
+    runtime.call("start", id, check=True)
+    assert runtime.call("exec", "--apparmor", "some", id, "true").returncode != 0
+    assert [name for fake in fakes for name in fake.rglob("*") if name.is_file() and name.read_text()] == []
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
+def test_no_unmasked_proc_is_left(
+    runtime: Runtime, bundle: MakeBundle, flags: tuple[str, ...]
+) -> None:
+    """In a user namespace inside, the kernel lets proc be mounted only where a full one is in sight: none is."""
+    it = bundle({"process": {"noNewPrivileges": False}}).shell(
+        "cd /; unshare -rmpf sh -c 'mkdir -p /p; mount -t proc proc /p && echo LEAKED'; "
+        "unshare -rm sh -c 'mkdir -p /p; mount -t sysfs sysfs /p && echo LEAKED'; "
+        "head -c 1 /proc/kcore && test -s /proc/kcore && echo LEAKED; true"
+    )
+    done = runtime.run(it, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "LEAKED" not in done.stdout
+    assert done.stderr.count("ermission denied") + done.stderr.count("not permitted") >= 2
+
+
+def test_no_pivot_with_every_privilege(runtime: Runtime, bundle: MakeBundle) -> None:
+    """--no-pivot leaves the host's root below: not one of its proc and sysfs mounts is there any more."""
+    everything = {
+        kind: ["CAP_SYS_ADMIN", "CAP_SYS_CHROOT"] for kind in ("bounding", "effective", "permitted")
+    }
+    it = bundle({"process": {"capabilities": everything}}).shell("cat /proc/self/mountinfo")
+    lines = runtime.run(it, "--no-pivot", check=True).stdout.splitlines()
+    assert sorted(line.split()[4] for line in lines if " - proc " in line and line.split()[3] == "/") == ["/proc"]
+    assert [line.split()[4] for line in lines if " - sysfs " in line and line.split()[3] == "/"] == ["/sys"]
+
+
+@pytest.mark.parametrize("spaces", [("user",), ("user", "cgroup"), ()])
+def test_read_only_cgroups(
+    runtime: Runtime, bundle: MakeBundle, spaces: tuple[str, ...]
+) -> None:
+    """CVE-2023-25809: cgroup with "ro" is read-only in each of its mounts, also where the host's is bound."""
+    mount = {
+        "destination": "/sys/fs/cgroup",
+        "type": "cgroup",
+        "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+    }
+    it = bundle({"mounts": [*bundle().config["mounts"], mount]})
+    it.config["linux"]["namespaces"] += [{"type": kind} for kind in spaces]
+    if "user" in spaces:
+        maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        it.update({"linux": {"uidMappings": maps, "gidMappings": maps}})
+    it.save()
+    it.shell("grep ' /sys/fs/cgroup' /proc/mounts; find /sys/fs/cgroup -type d | head -3 | while read d; do "
+             "mkdir $d/new && echo LEAKED; done; true")
+    done = runtime.run(it)
+    assert done.returncode == 0, done.stderr
+    assert "LEAKED" not in done.stdout
+    mounts = [line.split() for line in done.stdout.splitlines()]
+    assert mounts
+    assert [fields for fields in mounts if "ro" not in fields[3].split(",")] == []
