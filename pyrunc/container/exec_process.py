@@ -147,6 +147,24 @@ def resolve(
         user["gid"] = find_group(group, wanted) if isinstance(wanted, str) else wanted
 
 
+def check_mapped(spec: "Process", maps: "tuple[bytes, bytes]", deny_setgroups: bool) -> None:
+    """Raise Error where the user has no ids in the container's user namespace; the kernel's EINVAL
+    would not tell which.
+
+    maps: its uid_map and gid_map. deny_setgroups: whether its groups cannot be changed.
+    """
+    user: Any = spec["user"]
+    groups = user.get("additionalGids") or []
+    if groups and deny_setgroups:
+        raise Error("additional groups cannot be set: setgroups(2) is denied in the container's user namespace")
+    wanted = [("uid", maps[0], user.get("uid") or 0), ("gid", maps[1], user.get("gid") or 0)]
+    wanted += [("gid", maps[1], gid) for gid in groups]
+    for kind, text, id in wanted:
+        ranges = [tuple(map(int, line.split())) for line in text.splitlines()]
+        if not any(first <= id < first + size for first, _, size in ranges):
+            raise Error(f"{kind} {id} is not mapped in the container's user namespace")
+
+
 def _check_ids(user: "Any") -> None:
     """4294967295 would leave the ids as they are: root's."""
     ids = {"uid": [user.get("uid") or 0], "gid": [user.get("gid") or 0]}
