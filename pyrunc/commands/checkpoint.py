@@ -10,12 +10,8 @@ TCP_ESTABLISHED = Flag("tcp-established", "allow open TCP connections", SWITCH)
 EXT_UNIX_SK = Flag("ext-unix-sk", "allow unix sockets whose other end is outside", SWITCH)
 SHELL_JOB = Flag("shell-job", "allow a terminal that is not the container's", SWITCH)
 FILE_LOCKS = Flag("file-locks", "save and restore file locks", SWITCH)
-MANAGE_CGROUPS = Flag(
-    "manage-cgroups-mode", "what criu does to cgroups: soft, full, strict or ignore", value="MODE"
-)
-EMPTY_NS = Flag(
-    "empty-ns", "make a namespace but leave it empty: network (repeatable)", LIST, value="KIND"
-)
+MANAGE_CGROUPS = Flag("manage-cgroups-mode", "what criu does to cgroups: soft, full, strict or ignore", value="MODE")
+EMPTY_NS = Flag("empty-ns", "make a namespace but leave it empty: network (repeatable)", LIST, value="KIND")
 AUTO_DEDUP = Flag("auto-dedup", "drop pages from images that newer ones replace", SWITCH)
 LINK_REMAP = Flag("link-remap", "give deleted files that are open a name for the time", SWITCH)
 SKIP_IN_FLIGHT = Flag("tcp-skip-in-flight", "skip connections that are being made", SWITCH)

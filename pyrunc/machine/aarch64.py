@@ -97,6 +97,7 @@ SYSCALLS = {
     "setresuid": 147,
     "setsid": 157,
     "socket": 198,
+    "socketpair": 199,
     "statx": 291,
     "symlinkat": 36,
     "sync": 81,

@@ -97,6 +97,7 @@ SYSCALLS = {
     "setresuid": 117,
     "setsid": 112,
     "socket": 41,
+    "socketpair": 53,
     "statx": 332,
     "symlinkat": 266,
     "sync": 162,
