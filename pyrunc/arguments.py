@@ -8,7 +8,6 @@ Import cost: posix. Texts of help are in the commands' modules, their layout in 
 """
 
 import posix
-import sys
 
 from pyrunc.errors import Error
 from pyrunc.globals import absolute
@@ -16,7 +15,6 @@ from pyrunc.globals import absolute
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
 
 TEXT, SWITCH, NUMBER, LIST = "text", "switch", "number", "list"
 
@@ -221,15 +219,3 @@ def write(text: str) -> None:
     rest = memoryview(text.encode("utf-8", "surrogateescape"))
     while rest:
         rest = rest[posix.write(1, rest) :]
-
-
-def later(module: str, command: str) -> "ModuleType":
-    """A module of pyrunc.container that not every build has. Errors: this one has not."""
-    name = "pyrunc.container." + module
-    try:
-        __import__(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise Error(f"this build of pyrunc has no {command}") from None
-    return sys.modules[name]
