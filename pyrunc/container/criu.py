@@ -208,11 +208,22 @@ def call(sock: socket.socket, kind: int, options: Mapping[str, Value], notify: N
             sock.sendall(encode({1: NOTIFY, 3: raised is None}))
     except (ConnectionResetError, BrokenPipeError):
         response = {}
+    _end(sock)
     if raised is not None:
         raise raised
     if not response.get(2):
         raise failed(kind, _signed(response.get(7, 0)), log_path)
     return response
+
+
+def _end(sock: socket.socket) -> None:
+    """Tell criu that this was all, and wait for it to go: it takes a reset for a failure."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(1 << 16):
+            pass
+    except OSError:
+        pass
 
 
 # -- the log ---------------------------------------------------------------------------------------
