@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from pyrunc.container.netdevices import NetDevices
     from pyrunc.container.notify import Handover
     from pyrunc.container.request import CreateRequest
+    from pyrunc.container.sdnotify import Proxy
     from pyrunc.globals import Globals
     from pyrunc.machine.session import Reply
 
@@ -113,6 +114,9 @@ class Creation:
         self.console = -1
         self.deny_setgroups = False
         self.last: list[Step | Label] = []
+        # What this call adds to the configuration's, and no later `exec` gets.
+        self.more_environment: list[str] = []
+        self.notify: Proxy | None = None
         self.host_mounts: HostMounts | None = None
         self.net_devices: NetDevices | None = None
         self._retries = 0
@@ -156,6 +160,8 @@ class Creation:
         # Written before the cgroup exists: whatever dies from here on can be removed by `delete --force`.
         state.cgroup = manager.to_state()
         self.store.save(state)
+        if b"NOTIFY_SOCKET" in posix.environ:
+            self._notify_socket()
         directory = manager.create()
         if directory is not None:
             manager.apply()
@@ -171,6 +177,18 @@ class Creation:
         facts.cgroup_mount = getattr(manager.host, "mount", "") or "/sys/fs/cgroup"
         if manager.path.startswith(facts.cgroup_mount):
             facts.cgroup_path = manager.path[len(facts.cgroup_mount) :]
+
+    def _notify_socket(self) -> None:
+        """A way for the container to tell the service manager of pyrunc that it is ready."""
+        from pyrunc.container import sdnotify
+
+        directory = self.store.path(self.request.id, "notify")
+        mount = sdnotify.make_directory(directory)
+        config = self.config
+        self.config = {**config, "mounts": [*config.get("mounts", []), mount]}
+        self.more_environment.append(sdnotify.ENVIRONMENT)
+        if not self.listen:
+            self.notify = sdnotify.Proxy(directory)
 
     def _restrict_devices(self, program: bytes, cgroup: Fd) -> None:
         from pyrunc.cgroups import bpf
@@ -224,17 +242,12 @@ class Creation:
 
     def _preserved(self) -> int:
         """How many descriptors from 3 on the container gets: LISTEN_FDS meant for us, and --preserve-fds."""
-        process = self.config.get("process")
         listen = 0
         if posix.environ.get(b"LISTEN_PID") == str(posix.getpid()).encode():
             text = posix.environ.get(b"LISTEN_FDS", b"0")
             listen = int(text) if text.isdigit() else 0
-            if listen and process is not None:
-                process["env"] = [
-                    *(process.get("env") or []),
-                    f"LISTEN_FDS={listen}",
-                    "LISTEN_PID=1",
-                ]
+            if listen:
+                self.more_environment += [f"LISTEN_FDS={listen}", "LISTEN_PID=1"]
         count = listen + self.request.preserve_fds
         for fd in range(3, 3 + count):
             try:
@@ -584,7 +597,9 @@ class Creation:
             self.config,
             self.facts,
             path,
-            environment(process, home),
+            environment(
+                {**process, "env": [*process.get("env", []), *self.more_environment]}, home
+            ),
             deny_setgroups=self.deny_setgroups,
         )
         self.last = last.items

@@ -42,7 +42,11 @@ def run(globals_: "Globals", request: "CreateRequest") -> int:
     pid = creation.pid
     creation.end()
     if request.detach:
+        if creation.notify is not None:
+            creation.notify.until_ready(pid)
         return 0
+    if creation.notify is not None:
+        creation.notify.in_background(pid)
     try:
         return attend(pid, creation.console)
     finally:

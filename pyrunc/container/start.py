@@ -23,6 +23,7 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
     container is stopped then: runtime.md, "Lifecycle").
     """
     store = Store(globals_.root)
+    notify = None
     with store.lock(id):
         state = store.load(id)
         status = state.status()
@@ -30,6 +31,11 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
             raise Error("cannot start an already running container")
         if status != "created":
             raise Error("cannot start a container that has stopped")
+        directory = store.path(id, "notify")
+        if b"NOTIFY_SOCKET" in posix.environ and posix.access(directory, posix.F_OK):
+            from pyrunc.container.sdnotify import Proxy
+
+            notify = Proxy(directory)
         # Before it is true: a start that is killed must not leave a running container that is taken for a created one.
         state.status_hint = "started"
         store.save(state)
@@ -40,6 +46,9 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
 
             write(trace, times)
         after_start(store, state)
+    if notify is not None:
+        # Without the lock: who waits here must not keep others from the container.
+        notify.until_ready(state.pid)
 
 
 def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
