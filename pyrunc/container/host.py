@@ -36,13 +36,22 @@ def own_capabilities() -> int:
     return found & bounding
 
 
+def selinux_enabled() -> bool:
+    """Whether the kernel has SELinux and a policy: without one it calls every process "kernel"."""
+    try:
+        current = read_file("/proc/self/attr/current")
+    except OSError:
+        return False
+    selinux = posix.access("/sys/fs/selinux/enforce", posix.F_OK)
+    return selinux and current.rstrip(b"\0\n") != b"kernel"
+
+
 def check_selinux(process: "Process", pointer: str) -> None:
     """Raise Error where a process has a label that nothing would enforce."""
-    if process.get("selinuxLabel") and not posix.access("/sys/fs/selinux/enforce", posix.F_OK):
+    if process.get("selinuxLabel") and not selinux_enabled():
         where = f"{pointer}/selinuxLabel"
         raise Error(
-            f"selinux label is specified in config, but selinux is disabled or not supported"
-            f" ({where[1:]})",
+            f"selinux label is specified in config, but selinux is disabled or not supported ({where[1:]})",
             pointer=where,
         )
 
@@ -53,9 +62,7 @@ def oom_killed(manager: "Manager") -> bool:
         events = read_file(f"{manager.path}/memory.events")
     except OSError:
         return False
-    return any(
-        line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in events.split(b"\n")
-    )
+    return any(line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in events.split(b"\n"))
 
 
 def read_file(path: str) -> bytes:
