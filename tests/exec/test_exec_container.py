@@ -362,6 +362,7 @@ def test_missing_process_file(shared: Shared) -> None:
     assert "no such file or directory" in error
 
 
+@pytest.mark.host  # the guest has one processor
 def test_affinity_of_the_caller_does_not_matter(shared: Shared) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
