@@ -1,0 +1,18 @@
+"""Fixtures of the tests of limits."""
+
+import pytest
+
+from limits.limit_base import Driver
+from support import MakeBundle, Runtime
+
+
+@pytest.fixture(params=["cgroupfs", "systemd"])
+def driver(request: pytest.FixtureRequest, runtime: Runtime, bundle: MakeBundle) -> Driver:
+    """Containers by the cgroupfs driver, and then by the systemd driver."""
+    return Driver(request.param, runtime, bundle)
+
+
+@pytest.fixture
+def cgroupfs(runtime: Runtime, bundle: MakeBundle) -> Driver:
+    """For what does not depend on the driver."""
+    return Driver("cgroupfs", runtime, bundle)

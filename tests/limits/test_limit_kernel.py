@@ -1,0 +1,192 @@
+"""Limits of real containers as the kernel enforces them, by both drivers."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from limits.limit_base import MIB, Driver, disk, wait_until
+from support import SYSTEMD
+
+pytestmark = pytest.mark.guest
+
+
+def test_a_memory_hog_is_killed(driver: Driver) -> None:
+    # Without a newline to print, tail keeps all it reads.
+    bundle = driver.bundle(
+        {"memory": {"limit": 16 * MIB, "swap": 16 * MIB}}, "/bin/tail", "/dev/zero"
+    )
+    assert driver.runtime.run(bundle).returncode == 128 + 9
+
+
+def test_events_tell_of_the_kill(driver: Driver) -> None:
+    bundle = driver.bundle({"memory": {"limit": 16 * MIB, "swap": 16 * MIB}})
+    bundle.shell("tail /dev/zero; sleep 1000")
+    id, group = driver.create(bundle)
+    events = driver.events(id, bundle)
+    driver.runtime.call("start", id, check=True)
+    wait_until(events.lines, "an event")
+    assert events.lines() == [{"type": "oom", "id": id}]
+    assert group.table("memory.events")["oom_kill"] == 1
+    driver.runtime.call("kill", id, "KILL", check=True)
+    assert events.end() == [{"type": "oom", "id": id}]
+
+
+def test_cpu_max_throttles(driver: Driver) -> None:
+    bundle = driver.bundle({"cpu": {"quota": 20000, "period": 100000}})
+    bundle.shell("while :; do :; done")
+    _, group = driver.start(bundle)
+    before, began = group.table("cpu.stat"), time.monotonic()
+    wait_until(lambda: group.table("cpu.stat")["nr_throttled"] >= 8, "throttled eight times")
+    after, seconds = group.table("cpu.stat"), time.monotonic() - began
+    used = (after["usage_usec"] - before["usage_usec"]) / 1e6
+    assert after["throttled_usec"] > before["throttled_usec"]
+    # A period more than those that have ended.
+    assert used <= 0.2 * (seconds + 0.2), f"{used} s of {seconds} s"
+
+
+def test_pids_max_stops_a_fork_bomb(driver: Driver) -> None:
+    bundle = driver.bundle({"pids": {"limit": 12}})
+    bundle.shell("bomb() { bomb | bomb & }; bomb; sleep 1000")
+    id, group = driver.start(bundle)
+    wait_until(lambda: group.table("pids.events")["max"] > 0, "a fork was refused")
+    most = 0
+    for _ in range(50):
+        most = max(most, int(group["pids.current"]))
+        time.sleep(0.01)
+    assert 1 <= most <= 12
+    driver.runtime.call("delete", "--force", id, check=True)
+    assert not group.path.exists()
+
+
+def test_a_pids_limit_of_zero_allows_one(driver: Driver) -> None:
+    bundle = driver.bundle({"pids": {"limit": 0}})
+    bundle.shell("echo alone; /bin/true && echo forked; echo $?")
+    done = driver.runtime.run(bundle)
+    assert "alone\n" in done.stdout
+    assert "forked" not in done.stdout
+
+
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """A directory on the disk: /tmp may be memory."""
+    path = Path(tempfile.mkdtemp(prefix="pyrunc-", dir="/var/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+def test_io_max_slows_a_write(driver: Driver, on_disk: Path) -> None:
+    major, minor = map(int, disk().split(":"))
+    rate = {"major": major, "minor": minor, "rate": 2 * MIB}
+    seconds = []
+    for resources in ({}, {"blockIO": {"throttleWriteBpsDevice": [rate]}}):
+        bundle = driver.bundle(resources)
+        bundle.shell("read line; dd if=/dev/zero of=/mnt/x bs=64k count=64 conv=fsync; cat /mnt/go")
+        mount = {
+            "destination": "/mnt", "type": "bind", "source": str(on_disk), "options": ["bind"],
+        }  # fmt: skip
+        bundle.update({"mounts": [*bundle.config["mounts"], mount]})
+        bundle.shell("dd if=/dev/zero of=/mnt/x bs=64k count=64 conv=fsync 2>/mnt/said")
+        id, group = driver.create(bundle)
+        began = time.monotonic()
+        driver.runtime.call("start", id, check=True)
+        driver.stopped(id)
+        seconds.append(time.monotonic() - began)
+        assert "4194304 bytes" in (on_disk / "said").read_text()
+        (on_disk / "x").unlink()
+        del group
+    free, slow = seconds
+    assert slow >= 1.5, f"4 MiB at 2 MiB a second took {slow} s ({free} s without a limit)"
+    assert slow > free
+
+
+def test_idle_and_weight_and_burst_arrive(driver: Driver) -> None:
+    cpu = {"shares": 2048, "quota": 50000, "period": 100000, "burst": 20000}
+    _, group = driver.create(driver.bundle({"cpu": cpu}))
+    assert group["cpu.weight"] == "170"
+    assert group["cpu.max"] == "50000 100000"
+    assert group["cpu.max.burst"] == "20000"
+    _, group = driver.create(driver.bundle({"cpu": {"idle": 1}}))
+    assert group["cpu.idle"] == "1"
+
+
+def test_unified_files_line_by_line(driver: Driver) -> None:
+    io = f"{disk()} rbps={MIB}\n{disk()} wiops=120\n"
+    unified = {"memory.high": str(8 * MIB), "io.max": io, "cgroup.max.depth": "3"}
+    id, group = driver.create(driver.bundle({"unified": unified}))
+    assert group["memory.high"] == str(8 * MIB)
+    assert group["io.max"] == f"{disk()} rbps={MIB} wbps=max riops=max wiops=120"
+    assert group["cgroup.max.depth"] == "3"
+    assert driver.status(id) == "created"
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        ({"unified": {"memory.high": "x"}}, 'write "x" to memory.high (linux/resources/unified'),
+        ({"unified": {"nonsense.max": "1"}}, 'controller "nonsense" not available'),
+        ({"cpu": {"quota": 1}}, 'write "1 100000" to cpu.max (linux/resources/cpu/quota)'),
+        (
+            {"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]},
+            "hugetlb.3MB.max (linux/resources/hugepageLimits/0)",
+        ),
+    ],
+)
+def test_a_refused_value_is_named(
+    driver: Driver, resources: dict[str, object], words: str
+) -> None:
+    done = driver.runtime.run(driver.bundle(resources))
+    assert done.returncode == 1
+    assert words in done.stderr.replace('\\"', '"')
+
+
+def test_a_used_cgroup_is_refused(cgroupfs: Driver) -> None:
+    id, group = cgroupfs.create(cgroupfs.bundle({}))
+    path = str(group.path).removeprefix("/sys/fs/cgroup")
+    other = cgroupfs.bundle({}, cgroupsPath=path)
+    assert "container's cgroup is not empty" in cgroupfs.runtime.run(other).stderr
+    assert cgroupfs.status(id) == "created"
+
+
+@pytest.mark.qemu
+def test_cpuset_binds(driver: Driver) -> None:
+    for cpu in ("0", "1"):
+        bundle = driver.bundle({"cpu": {"cpus": cpu, "mems": "0"}}, "/bin/grep", "allowed_list",
+                               "/proc/self/status")  # fmt: skip
+        done = driver.runtime.run(bundle, check=True)
+        assert done.stdout.split() == ["Cpus_allowed_list:", cpu, "Mems_allowed_list:", "0"]
+
+
+@pytest.mark.qemu
+def test_huge_pages_run_out(driver: Driver, on_disk: Path) -> None:
+    pool = Path("/proc/sys/vm/nr_hugepages")
+    before = pool.read_text()
+    pool.write_text("8")
+    try:
+        bundle = driver.bundle({"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]})
+        mount = {"destination": "/mnt", "type": "hugetlbfs", "source": "none"}
+        bundle.update({"mounts": [*bundle.config["mounts"], mount]})
+        bundle.shell(
+            "fallocate -l 4194304 /mnt/x && echo two; fallocate -l 2097152 /mnt/y || echo no third"
+        )
+        assert driver.runtime.run(bundle, check=True).stdout == "two\nno third\n"
+    finally:
+        pool.write_text(before)
+
+
+@pytest.mark.qemu
+def test_pressure_is_in_the_statistics(driver: Driver) -> None:
+    id, _ = driver.start(driver.bundle({}))
+    done = driver.runtime.call("events", "--stats", id, check=True)
+    data = json.loads(done.stdout)["data"]
+    for part in ("cpu", "memory", "blkio"):
+        assert set(data[part]["psi"]["some"]) == {"avg10", "avg60", "avg300", "total"}
+    assert data["hugetlb"]["2MB"]["failcnt"] == 0
+
+
+def test_the_guest_has_systemd() -> None:
+    assert SYSTEMD
