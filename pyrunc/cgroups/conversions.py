@@ -85,8 +85,7 @@ def swap_max(swap: int, limit: int, pointer: str = POINTER + "/memory/swap") -> 
         )
     if swap < limit:
         raise ConfigError(
-            f"memory+swap limit {swap} (linux/resources/memory/swap)"
-            f" should be at least the memory limit {limit}",
+            f"memory+swap limit {swap} (linux/resources/memory/swap) should be at least the memory limit {limit}",
             pointer=pointer,
         )
     return swap - limit
@@ -187,9 +186,7 @@ def _hugetlb(res: "Resources", out: "list[Write]") -> None:
         here = f"{POINTER}/hugepageLimits/{index}"
         size, limit = item["pageSize"], str(item["limit"])
         if not page_size(size):
-            raise ConfigError(
-                f'bad huge page size "{size}" ({here[1:]}/pageSize)', pointer=here + "/pageSize"
-            )
+            raise ConfigError(f'bad huge page size "{size}" ({here[1:]}/pageSize)', pointer=here + "/pageSize")
         out.append(Write(f"hugetlb.{size}.max", limit, here))
         # Reservations, where the kernel counts them (5.7): mmap fails then instead of a later
         # SIGBUS.
@@ -215,9 +212,7 @@ def _unified(res: "Resources", out: "list[Write]") -> None:
     for key, value in (res.get("unified") or {}).items():
         pointer = f"{POINTER}/unified/{escape(key)}"
         if "/" in key:
-            raise ConfigError(
-                f'unified resource "{key}" must be a file name (no slashes)', pointer=pointer
-            )
+            raise ConfigError(f'unified resource "{key}" must be a file name (no slashes)', pointer=pointer)
         controller, dot, parameter = key.partition(".")
         if not dot or not controller or not parameter:
             raise ConfigError(
@@ -267,13 +262,16 @@ def ignored(resources: "Resources | None") -> "list[tuple[str, str]]":
             out.append((f"{POINTER}/cpu/{key}", "cgroup v2 has no realtime budget"))
     if block.get("leafWeight"):
         out.append((POINTER + "/blockIO/leafWeight", "cgroup v2 has no leaf weight"))
+    for index, device in enumerate(block.get("weightDevice") or []):
+        if device.get("leafWeight"):
+            pointer = f"{POINTER}/blockIO/weightDevice/{index}/leafWeight"
+            out.append((pointer, "cgroup v2 has no leaf weight"))
     for key in ("classID", "priorities"):
         if network.get(key):
             out.append(
                 (
                     f"{POINTER}/network/{key}",
-                    "net_cls and net_prio are cgroup v1 only; with v2, match the cgroup in nftables"
-                    " (socket cgroupv2)",
+                    "net_cls and net_prio are cgroup v1 only; with v2, match the cgroup in nftables (socket cgroupv2)",
                 )
             )
     return out

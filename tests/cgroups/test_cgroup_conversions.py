@@ -235,6 +235,7 @@ def test_what_v2_cannot_do_is_listed() -> None:
         "memory": {"kernel": 1, "swappiness": 1, "disableOOMKiller": True, "kernelTCP": 0},
         "cpu": {"realtimeRuntime": 1},
         "network": {"classID": 1, "priorities": []},
+        "blockIO": {"leafWeight": 10, "weightDevice": [{"weight": 10}, {"leafWeight": 10}]},
     }
     pointers = [pointer for pointer, _ in conversions.ignored(resources)]
     assert pointers == [
@@ -242,5 +243,7 @@ def test_what_v2_cannot_do_is_listed() -> None:
         "/linux/resources/memory/swappiness",
         "/linux/resources/memory/disableOOMKiller",
         "/linux/resources/cpu/realtimeRuntime",
+        "/linux/resources/blockIO/leafWeight",
+        "/linux/resources/blockIO/weightDevice/1/leafWeight",
         "/linux/resources/network/classID",
     ]
