@@ -268,9 +268,7 @@ class _Relay:
             | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
         )  # fmt: skip
         attributes[2] = attributes[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-        attributes[3] &= ~(
-            termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN
-        )
+        attributes[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
         attributes[6][termios.VMIN] = 1
         attributes[6][termios.VTIME] = 0
         termios.tcsetattr(0, termios.TCSANOW, attributes)
