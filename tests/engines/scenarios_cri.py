@@ -223,10 +223,22 @@ def cri_out_of_memory(e: Cri) -> None:
 @scenario("cri")
 def cri_user_namespace(e: Cri) -> None:
     maps = [{"hostId": 200000, "containerId": 0, "length": 65536}]
-    options = {"network": "NODE", "usernsOptions": {"mode": "POD", "uids": maps, "gids": maps}}
+    mapped = {"mode": "POD", "uids": maps, "gids": maps}
+    # The host's network namespace would belong to another user namespace: no sysfs could be made.
+    options = {"network": "POD", "pid": "CONTAINER", "usernsOptions": mapped}
     pod = e.pod(securityContext={"namespaceOptions": options})
     container = e.container(pod, "/bin/sleep", "60", linux={"securityContext": {"namespaceOptions": options}})
     expect(e.sh(container, "cat /proc/self/uid_map").split() == ["0", "200000", "65536"], "map")
+
+
+@scenario("cri")
+def cri_pod_network(e: Cri) -> None:
+    options = {"network": "POD", "pid": "CONTAINER"}
+    pod = e.pod(securityContext={"namespaceOptions": options})
+    container = e.container(pod, "/bin/sleep", "60", linux={"securityContext": {"namespaceOptions": options}})
+    expect("eth0" in e.sh(container, "ls /sys/class/net"), "the pod's interface")
+    address = e.method("PodSandboxStatus", {"podSandboxId": pod[0]})["status"]["network"]["ip"]
+    expect(address.startswith("10.99.0."), address)
 
 
 @scenario("cri")

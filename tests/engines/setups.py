@@ -95,9 +95,14 @@ def containerd() -> None:
     # The pod's own container is made from an image that the guest has.
     if version.startswith("2"):
         text += f"\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = '{PAUSE}'\n"
+        text += "\n[plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = ['/usr/lib/cni']\n"
     else:
         text += f'\n[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "{PAUSE}"\n'
-    (place / "config.toml").write_text(text)
+        text += '\n[plugins."io.containerd.grpc.v1.cri".cni]\n  bin_dir = "/usr/lib/cni"\n'
+        (place / "config.toml").write_text(text)
+    networks = Path("/etc/cni/net.d")
+    networks.mkdir(parents=True, exist_ok=True)
+    (networks / "10-pods.conflist").write_text(json.dumps(PODS))
     command("systemctl", "restart", "containerd")
     until(lambda: command("ctr", "version", status=None).status == 0, "containerd answers")
     for space in ("default", "k8s.io"):
@@ -106,6 +111,13 @@ def containerd() -> None:
 
 
 PAUSE = "localhost/pause:latest"
+
+# A network of pods without rules of a packet filter, which User-mode Linux does not have in full.
+PODS = {
+    "cniVersion": "1.0.0",
+    "name": "pods",
+    "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}}],
+}
 
 
 def pause_image() -> None:
