@@ -134,6 +134,22 @@ def apply(group: Group, config: "IntelRdt", pid: int) -> None:
             _write(f"{path}/tasks", str(pid), group.path)
 
 
+def change(state: "State", schemas: "IntelRdt") -> None:
+    """Write other limits, l3CacheSchema and memBwSchema, to the group of a container, and put them
+    into its configuration; the caller saves the state. Raises Error, also without a group."""
+    group = (state.extra.get("intelRdt") or {}).get("group")
+    if not group:
+        raise Error(
+            f"cannot update container {state.id}: it was created without Intel RDT (linux/intelRdt)",
+            pointer=_POINTER,
+        )
+    text = "\n".join(_first_lines(schemas)) + "\n"
+    _write(f"{group}/schemata", text, group, "error updating the limits of Intel RDT: ")
+    config = state.config
+    config["linux"]["intelRdt"].update(schemas)
+    state.config = config
+
+
 def join(state: "State", pid: int) -> None:
     """Put another process into the groups of a container, for exec; one that has gone is no error."""
     kept = state.extra.get("intelRdt") or {}
@@ -164,7 +180,7 @@ def _make(path: str) -> None:
             raise _failed("mkdir", path, error, path.rpartition("/mon_groups/")[0]) from None
 
 
-def _write(path: str, text: str, group: str) -> None:
+def _write(path: str, text: str, group: str, prefix: str = _SETUP) -> None:
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_TRUNC | posix.O_CLOEXEC)
         try:
@@ -173,12 +189,12 @@ def _write(path: str, text: str, group: str) -> None:
             posix.close(fd)
     except OSError as error:
         if error.errno != _ESRCH:
-            raise _failed("write", path, error, group) from None
+            raise _failed("write", path, error, group, prefix) from None
 
 
-def _failed(what: str, path: str, error: OSError, group: str) -> Error:
+def _failed(what: str, path: str, error: OSError, group: str, prefix: str = _SETUP) -> Error:
     """The Error for a refusal of the kernel, which explains itself in a file of its own."""
-    text = f"{_SETUP}{what} {path} (linux/intelRdt): {strerror(error.errno or 0)}"
+    text = f"{prefix}{what} {path} (linux/intelRdt): {strerror(error.errno or 0)}"
     for root in (group, group.rpartition("/")[0]):
         try:
             status = read_file(f"{root}/info/last_cmd_status").decode(errors="replace").strip()

@@ -62,7 +62,8 @@ MAY_BE_NEGATIVE = ("cpu-quota", "cpu-rt-runtime", "memory", "memory-reservation"
 def update(globals_: Globals, id: str, changes: Resources) -> None:
     """Change limits of the container `id` and remember them.
 
-    changes: what is to be different, as from_file() and from_flags() return it. Where the kernel
+    changes: what is to be different, as from_file() and from_flags() return it; intelRdt in it is
+    that of config.json. Where the kernel
     refuses a limit, all are put back. Errors: `container not running`; it has no cgroup.
     """
     from pyrunc.cgroups import Manager
@@ -72,6 +73,14 @@ def update(globals_: Globals, id: str, changes: Resources) -> None:
         state = store.load(id)
         if state.status() not in ("running", "created", "paused"):
             raise Error("container not running")
+        schemas = changes.pop("intelRdt", None)
+        if schemas:
+            from pyrunc.container import rdt
+
+            rdt.change(state, schemas)
+            store.save(state)
+            if not changes:
+                return
         if not state.cgroup or not state.cgroup["path"]:
             raise Error(
                 f"cannot update container {id}: it has no cgroup",
@@ -103,9 +112,9 @@ def from_file(path: str) -> Resources:
 def from_flags(given: Mapping[str, object]) -> Resources:
     """The changes that flags ask for. given: the options of the command line by their names."""
     changes: Resources = {}
-    for flag in ("l3-cache-schema", "mem-bw-schema"):
+    for flag, member in (("l3-cache-schema", "l3CacheSchema"), ("mem-bw-schema", "memBwSchema")):
         if given.get(flag):
-            raise Error(f"--{flag}: this version of pyrunc does not manage Intel RDT")
+            changes.setdefault("intelRdt", {})[member] = given[flag]
     for flag, (section, member) in FLAGS.items():
         value = given.get(flag)
         if value is None or value == "":

@@ -139,10 +139,13 @@ def test_resources_from_a_file(tmp_path: Path) -> None:
         from_file(str(tmp_path / "missing"))
 
 
-@pytest.mark.parametrize("flag", ["l3-cache-schema", "mem-bw-schema"])
-def test_intel_rdt_is_refused(flag: str) -> None:
-    with pytest.raises(Error, match="does not manage Intel RDT"):
-        from_flags({flag: "L3:0=f"})
+def test_intel_rdt_is_a_section_of_its_own() -> None:
+    """Its test is that of the rest of Intel RDT."""
+    given = {"l3-cache-schema": "L3:0=f", "mem-bw-schema": "MB:0=50", "pids-limit": 5}
+    assert from_flags(given) == {
+        "intelRdt": {"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=50"},
+        "pids": {"limit": 5},
+    }
 
 
 @pytest.mark.parametrize(
@@ -223,18 +226,14 @@ def without_cgroup(root_dir: Path) -> Iterator[Container]:
     it.end()
 
 
-def test_update_needs_a_cgroup(
-    without_cgroup: Container, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_update_needs_a_cgroup(without_cgroup: Container, capfd: pytest.CaptureFixture[str]) -> None:
     assert without_cgroup.call("update", "--memory", "1m") == 1
     assert "it has no cgroup" in capfd.readouterr().err
     assert without_cgroup.call("events", "--stats") == 1
     assert "has no cgroup to take statistics from" in capfd.readouterr().err
 
 
-def test_update_and_events_of_a_stopped_container(
-    without_cgroup: Container, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_update_and_events_of_a_stopped_container(without_cgroup: Container, capfd: pytest.CaptureFixture[str]) -> None:
     without_cgroup.end()
     assert without_cgroup.call("update", "--memory", "1m") == 1
     assert 'msg="container not running"' in capfd.readouterr().err
@@ -265,9 +264,7 @@ def test_update_from_standard_input(container: Container) -> None:
     assert container.file("memory.max") == "max"
 
 
-def test_refused_update_changes_nothing(
-    container: Container, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_refused_update_changes_nothing(container: Container, capfd: pytest.CaptureFixture[str]) -> None:
     assert container.call("update", "--pids-limit", "10") == 0
     assert container.call("update", "--pids-limit", "20", "--cpu-idle", "3") == 1
     assert "cpu.idle" in capfd.readouterr().err
@@ -294,9 +291,7 @@ def test_stats(container: Container, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_events_end_with_the_container(container: Container) -> None:
     words = ["--root", container.root, "events", "--interval", "50ms", container.id]
-    watching = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, text=True
-    )
+    watching = subprocess.Popen([sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, text=True)
     assert watching.stdout is not None
     assert json.loads(watching.stdout.readline())["type"] == "stats"
     container.end()
@@ -308,9 +303,7 @@ def test_events_end_with_the_container(container: Container) -> None:
 def test_out_of_memory_is_an_event(container: Container) -> None:
     assert container.call("update", "--memory", "20M", "--memory-swap", "20M") == 0
     words = ["--root", container.root, "events", "--interval", "100s", container.id]
-    watching = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, text=True
-    )
+    watching = subprocess.Popen([sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, text=True)
     time.sleep(1)
     join = f"echo $$ >{container.cgroup}/cgroup.procs; exec tail /dev/zero"
     assert subprocess.run(["sh", "-c", join], check=False).returncode == -9

@@ -193,6 +193,22 @@ def test_the_kernels_own_words(resctrl: Resctrl) -> None:
         create(resctrl, {"closID": "guaranteed"})
 
 
+def test_other_limits(resctrl: Resctrl) -> None:
+    """As update changes them; they are in the configuration then."""
+    state = create(resctrl, {"l3CacheSchema": L3})
+    state.config = {"linux": {"intelRdt": {"l3CacheSchema": L3}}}
+    rdt.change(state, {"l3CacheSchema": "L3:0=f", "memBwSchema": MB})
+    assert resctrl.read(f"{ID}/schemata") == f"L3:0=f\n{MB}\n"
+    assert state.config["linux"]["intelRdt"] == {"l3CacheSchema": "L3:0=f", "memBwSchema": MB}
+    (resctrl.root / "info/last_cmd_status").write_text("Invalid domain id\n")
+    (resctrl.root / f"{ID}/schemata").unlink()
+    (resctrl.root / f"{ID}/schemata").mkdir()
+    with pytest.raises(Error, match=r"error updating the limits of Intel RDT.*Invalid domain id"):
+        rdt.change(state, {"memBwSchema": "MB:9=1"})
+    with pytest.raises(Error, match="it was created without Intel RDT"):
+        rdt.change(State("other"), {"memBwSchema": MB})
+
+
 @pytest.mark.skipif(not IS_ROOT, reason="needs root")
 @pytest.mark.skipif(bool(rdt.mount_of()), reason="this machine has resctrl")
 def test_without_resctrl(runtime: Runtime, bundle: MakeBundle) -> None:
