@@ -1,5 +1,6 @@
 """How the kernel treats the container's process: CPUs, scheduling, memory, personality."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -209,3 +210,27 @@ def test_the_affinity_of_the_caller_is_not_the_containers(runtime: Runtime, bund
         assert runtime.run(it, check=True).stdout == unconfined
     finally:
         os.sched_setaffinity(0, everywhere)
+
+
+def test_exec_is_treated_alike(runtime: Runtime, bundle: MakeBundle) -> None:
+    """What the configuration says holds for exec, unless the process of --process says otherwise."""
+    it = bundle(
+        {
+            "process": {
+                "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 6},
+                "scheduler": {"policy": "SCHED_BATCH", "nice": 4},
+            },
+            "linux": {"personality": {"domain": "LINUX32"}},
+        }
+    ).args("/bin/sleep", "100")
+    id = runtime.create(it)
+    runtime.call("start", id, check=True)
+    script = "ionice -p $$; cut -d' ' -f19,41 /proc/self/stat; uname -m"
+    words = ["setarch", "linux32", "uname", "-m"]
+    other = subprocess.run(words, check=True, text=True, capture_output=True).stdout
+    printed = runtime.call("exec", id, "sh", "-c", script, check=True).stdout
+    assert printed == f"best-effort: prio 6\n4 3\n{other}"
+    process = {"cwd": "/", "args": ["ionice"], "ioPriority": {"class": "IOPRIO_CLASS_IDLE"}}
+    file = it.path / "process.json"
+    file.write_text(json.dumps(process))
+    assert runtime.call("exec", "--process", str(file), id, check=True).stdout.startswith("idle")
