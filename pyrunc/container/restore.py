@@ -15,6 +15,8 @@ state, pid file ◄── post-restore                                 stopped u
 import os
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from signal import SIG_SETMASK, pthread_sigmask
 from typing import Any
@@ -121,7 +123,10 @@ class Restoration(Creation):
                 "inherit_fd": _inherited(_streams(directories.images), namespaces),
             }
             self._spawn_agent(tuple(namespaces.values()))
-            with self._become_criu(directories, options) as sock:
+            with (
+                self._become_criu(directories, options) as sock,
+                _opened_for(_mapped_root(self.config), directories.images),
+            ):
                 criu.call(sock, criu.RESTORE, options, self._notified, directories.log)
         finally:
             directories.close()
@@ -314,6 +319,31 @@ def restore_options(config: Any, given: Given, rootfs: str, bundle: str) -> dict
     if joined:
         options["join_ns"] = joined
     return options
+
+
+def _mapped_root(config: Any) -> int | None:
+    """The host's group that is root's in the container's user namespace; None where it is 0."""
+    for mapping in (config.get("linux") or {}).get("gidMappings") or ():
+        if mapping["containerID"] == 0:
+            return mapping["hostID"] or None
+    return None
+
+
+@contextmanager
+def _opened_for(gid: int | None, directory: int) -> Iterator[None]:
+    """Let a group pass the directory, but not list it, for the time: a process that is restored
+    into a user namespace opens its images itself, as the root of that namespace."""
+    if gid is None:
+        yield
+        return
+    before = os.fstat(directory)
+    os.fchown(directory, -1, gid)
+    os.fchmod(directory, (before.st_mode & 0o7777) | 0o010)
+    try:
+        yield
+    finally:
+        os.fchown(directory, -1, before.st_gid)
+        os.fchmod(directory, before.st_mode & 0o7777)
 
 
 def _streams(images: int) -> list[str]:

@@ -31,7 +31,7 @@ def test_wire_format() -> None:
 
 
 def test_what_is_encoded_can_be_decoded() -> None:
-    message = {1: 6, 2: 1, 5: criu.encode({1: "post-restore", 2: 70000})}
+    message: dict[int, criu.Value] = {1: 6, 2: 1, 5: criu.encode({1: "post-restore", 2: 70000})}
     fields = criu.decode(criu.encode(message))
     assert fields[1] == 6
     assert criu.decode(fields[5]) == {1: b"post-restore", 2: 70000}
