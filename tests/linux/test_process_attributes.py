@@ -230,7 +230,7 @@ def test_exec_is_treated_alike(runtime: Runtime, bundle: MakeBundle) -> None:
     other = subprocess.run(words, check=True, text=True, capture_output=True).stdout
     printed = runtime.call("exec", id, "sh", "-c", script, check=True).stdout
     assert printed == f"best-effort: prio 6\n4 3\n{other}"
-    process = {"cwd": "/", "args": ["ionice"], "ioPriority": {"class": "IOPRIO_CLASS_IDLE"}}
+    process = {"cwd": "/", "args": ["/bin/ionice"], "ioPriority": {"class": "IOPRIO_CLASS_IDLE"}}
     file = it.path / "process.json"
     file.write_text(json.dumps(process))
     assert runtime.call("exec", "--process", str(file), id, check=True).stdout.startswith("idle")
