@@ -1,6 +1,7 @@
 """What a scenario is, and what one may use: an engine's command line with a runtime chosen."""
 
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -78,6 +79,7 @@ class Engine:
     name      as the scenarios name it
     runtime   the runtime's name: "runc", "pyrunc"
     base      the words that every command begins with
+    prefix    the words before those, for another user
     """
 
     name: str
@@ -85,6 +87,7 @@ class Engine:
     base: Sequence[str]
     run_flags: Sequence[str] = ("--network", "none")
     machine: str = "uml"
+    prefix: Sequence[str] = ()
     kept: list[str] = field(default_factory=list)
 
     @property
@@ -100,7 +103,13 @@ class Engine:
         timeout: float = TIMEOUT,
     ) -> Answer:
         """One command of the engine."""
-        return command(*self.base, *words, status=status, input=input, timeout=timeout)
+        words = (*self.prefix, *self.base, *words)
+        return command(*words, status=status, input=input, timeout=timeout)
+
+    def terminal(self, *words: str) -> Answer:
+        """One command of the engine on a terminal."""
+        line = shlex.join([*self.base, *words])
+        return command(*self.prefix, "script", "-qec", line, "/dev/null")
 
     def run(
         self,

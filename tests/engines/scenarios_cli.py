@@ -43,9 +43,8 @@ def run_large_output(e: Engine) -> None:
 
 @scenario(*EVERY)
 def run_tty(e: Engine) -> None:
-    words = [*e.base, "run", "--rm", "-t", *e.run_flags, IMAGE]
-    line = " ".join(words) + " /bin/sh -c 'test -t 0 && test -t 1 && echo is-a-terminal; tty'"
-    answer = command("script", "-qec", line, "/dev/null")
+    script = "test -t 0 && test -t 1 && echo is-a-terminal; tty"
+    answer = e.terminal("run", "--rm", "-t", *e.run_flags, IMAGE, "/bin/sh", "-c", script)
     expect("is-a-terminal" in answer.out and "/dev/pts/0" in answer.out, answer)
 
 
@@ -141,8 +140,8 @@ def exec_stdin(e: Engine) -> None:
 @scenario(*EVERY)
 def exec_tty(e: Engine) -> None:
     name = e.start("/bin/sleep", "60")
-    line = " ".join([*e.base, "exec", "-t", name]) + " /bin/sh -c 'test -t 0 && echo is-a-terminal'"
-    expect("is-a-terminal" in command("script", "-qec", line, "/dev/null").out, "a terminal")
+    answer = e.terminal("exec", "-t", name, "/bin/sh", "-c", "test -t 0 && echo is-a-terminal")
+    expect("is-a-terminal" in answer.out, answer)
 
 
 @scenario(*EVERY)

@@ -253,9 +253,9 @@ def ctr_flags(e: Ctr) -> None:
 
 @scenario("ctr")
 def ctr_tty(e: Ctr) -> None:
-    words = [*e.base, "run", "--rm", "-t", "--runc-binary", e.runtime_path, IMAGE, "tty1"]
-    line = " ".join(words) + " /bin/sh -c 'test -t 0 && echo is-a-terminal'"
-    expect("is-a-terminal" in command("script", "-qec", line, "/dev/null").out, "a terminal")
+    words = ["run", "--rm", "-t", "--runc-binary", e.runtime_path, IMAGE, f"tty-{e.runtime}"]
+    answer = e.terminal(*words, "/bin/sh", "-c", "test -t 0 && echo is-a-terminal")
+    expect("is-a-terminal" in answer.out, answer)
 
 
 @scenario("ctr")

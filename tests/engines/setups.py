@@ -59,12 +59,22 @@ def podman(runtime: str, path: str, machine: str, manager: str) -> Engine:
     return Engine("podman", runtime, base, machine=machine)
 
 
+# A command of the unprivileged user, below that user's service manager. It ends when its own process
+# ends, and leaves conmon running; without a change of its words ("$$" is systemd's otherwise).
+USER = (
+    "systemd-run --user --machine=user@.host --quiet --wait --collect --pipe "
+    "--expand-environment=no --property=KillMode=process --property=Delegate=yes "
+    "--working-directory=/home/user --"
+).split()
+
+
 def podman_rootless(runtime: str, path: str, machine: str, manager: str) -> Engine:
-    base = ["as-user", "podman", "--cgroup-manager", manager, "--runtime", runtime]
-    if command("as-user", "podman", "image", "exists", IMAGE, status=None).status:
-        command("as-user", "podman", "import", "-q", "-c", "ENV PATH=/usr/bin:/bin",
-                str(WORK / "image.tar"), IMAGE)  # fmt: skip
-    return Engine("podman-rootless", runtime, base, machine=machine)
+    base = ["podman", "--cgroup-manager", manager, "--runtime", runtime]
+    engine = Engine("podman-rootless", runtime, base, machine=machine, prefix=USER)
+    if engine.call("image", "exists", IMAGE, status=None).status:
+        tarball = str(WORK / "image.tar")
+        engine.call("import", "-q", "-c", "ENV PATH=/usr/bin:/bin", tarball, IMAGE)
+    return engine
 
 
 def docker(runtime: str, path: str, machine: str, manager: str) -> Engine:
