@@ -10,20 +10,21 @@ BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+EMBEDDED := build/embedded/pyrunc
 BUNDLES := hello limits userns terminal
 
-.PHONY: run test lint bench conformance test-engines setup build bundles install uninstall clean
+.PHONY: run test lint bench conformance test-engines setup build embedded bundles install uninstall clean
 
-run: build bundles
-	@$(PYTHON) tools/run_hello.py $(BIN)/pyrunc
+run: embedded bundles
+	@$(PYTHON) tools/run_hello.py $(EMBEDDED)
 
-test: setup-test build bundles
+test: setup-test embedded bundles
 	@PYTEST_ARGS='$(PYTEST_ARGS)' tools/test
 
 lint: setup-test build
 	@tools/lint
 
-bench: setup build
+bench: embedded
 	@unshare --mount --propagation private $(BIN)/python tools/bench.py $(BENCH_ARGS)
 
 conformance: setup build
@@ -41,6 +42,10 @@ setup-test:
 
 build: setup
 	@$(BIN)/python tools/build_parts.py --launcher $(BIN)/pyrunc
+
+# The same as an executable with CPython in it; tools/build_embedded.py knows if it is up to date.
+embedded: build
+	@$(BIN)/python tools/build_embedded.py $(EMBEDDED) --site '$(CURDIR)'
 
 bundles: setup
 	@$(PYTHON) tools/make_rootfs.py $(BUNDLES:%=bundles/%/rootfs)

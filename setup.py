@@ -1,4 +1,4 @@
-"""Build steps that pyproject.toml cannot say: the C program, the validator, the launcher."""
+"""Build steps that pyproject.toml cannot say: the C programs, the validator, the launcher."""
 
 import shutil
 import sys
@@ -10,6 +10,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+import build_embedded  # noqa: E402
 import build_parts  # noqa: E402
 
 
@@ -28,15 +29,21 @@ class BuildPython(build_py):
 
 
 class BuildScripts(Command):
-    """Write the launcher as it is; the usual step of this name would rewrite its first line."""
+    """Put the executable in place, or the script where there is none, as it is.
+
+    The usual step of this name would rewrite the script's first line.
+    """
 
     user_options = [("build-dir=", "d", "directory to build to")]
 
     def initialize_options(self) -> None:
         self.build_dir: str | None = None
+        self.build_lib: str | None = None
 
     def finalize_options(self) -> None:
-        self.set_undefined_options("build", ("build_scripts", "build_dir"))
+        self.set_undefined_options(
+            "build", ("build_scripts", "build_dir"), ("build_lib", "build_lib")
+        )
 
     def get_source_files(self) -> list[str]:
         return list(self.distribution.scripts)
@@ -45,7 +52,10 @@ class BuildScripts(Command):
         return [f"{self.build_dir}/pyrunc"]
 
     def run(self) -> None:
-        build_parts.write_launcher(Path(str(self.build_dir)) / "pyrunc")
+        package = Path(str(self.build_lib)) / "pyrunc"
+        if not (package / "config/_validator.py").exists():
+            package = ROOT / "pyrunc"  # an editable installation
+        build_embedded.build_or_script(Path(str(self.build_dir)) / "pyrunc", package)
 
 
 class PlatformDistribution(Distribution):

@@ -1,31 +1,45 @@
 """The first Python code in the embedded interpreter: pyrunc's own modules come out of the executable.
 
-The interpreter stands where only builtins, C modules that are linked in and CPython's own frozen modules can be
-imported. Modules that the called command is known to need are made at once, in an order in which each finds those that
-it imports; that saves importlib's way of 50 us a module. Any other frozen module goes through Finder, and what Finder
-does not know completes the interpreter, so that files can be imported as usual.
+The interpreter stands where only C modules can be imported. Modules that the called command is known
+to need are made at once, in an order in which each finds those that it imports; importlib's own way
+costs several times as much. Any other frozen module goes through Finder, and what Finder does not
+know completes the interpreter, so that files can be imported as usual.
 
-    index: name -> (offset, size, whether it is a package)
-    extensions: name -> file of an extension module of the standard library
-    hot: command -> names of modules, in order
+    index       name -> (offset, size, whether it is a package), of pyrunc's modules
+    extensions  name -> file, of extension modules of the standard library
+    hot         command -> names of modules, in order
 
 Import cost: none. `_embedded` is main.c.
 """
 
+import builtins
 import sys
-from _frozen_importlib import BuiltinImporter, ModuleSpec  # type: ignore[import-not-found]
-from _imp import create_builtin, create_dynamic, exec_builtin, exec_dynamic  # type: ignore[import-not-found]
+from _frozen_importlib import BuiltinImporter, ModuleSpec
+from _imp import create_builtin, create_dynamic, exec_builtin, exec_dynamic
 
-from _embedded import complete, disable_gc, read  # type: ignore[import-not-found]
+from _embedded import complete, disable_gc, read, thaw  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType, ModuleType
+    from typing import Any
 
     Index = dict[str, tuple[int, int, bool]]
 
-Module = type(sys)
+_new_module = type(sys)
+
+
+class Extension:
+    """Loader of the modules in `extensions`, which need no search (importlib.abc.Loader)."""
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> "ModuleType":
+        return create_dynamic(spec)
+
+    @staticmethod
+    def exec_module(module: "ModuleType") -> None:
+        exec_dynamic(module)
 
 
 class Finder:
@@ -36,11 +50,14 @@ class Finder:
         self.extensions = extensions
         self.site = site
 
-    def spec(self, name: str, package: bool) -> "ModuleSpec":
+    def spec(self, name: str, package: bool) -> ModuleSpec:
         path = f"{self.site}/{name.replace('.', '/')}"
-        spec = ModuleSpec(name, self, origin=f"{path}/__init__.py" if package else f"{path}.py", is_package=package)
+        file = f"{path}/__init__.py" if package else f"{path}.py"
+        loader: Any = self
+        spec = ModuleSpec(name, loader, origin=file, is_package=package)
         if package:
-            spec.submodule_search_locations.append(path)
+            # Modules of the package that are not frozen are found there.
+            spec.submodule_search_locations = [path]
         return spec
 
     def find_spec(
@@ -51,17 +68,20 @@ class Finder:
             return self.spec(name, known[2])
         file = self.extensions.get(name)
         if file is not None:
-            return ModuleSpec(name, Extension, origin=file)
-        # The finders of files come behind this one in sys.meta_path, which is walked as it grows.
-        complete()
+            loader: Any = Extension
+            return ModuleSpec(name, loader, origin=file)
+        # CPython's own frozen modules too need the complete interpreter (main.c); the finder of
+        # files then comes at the end of sys.meta_path, which is walked as it grows.
+        if name not in sys.builtin_module_names:
+            complete()
         return None
 
-    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
+    def create_module(self, spec: ModuleSpec) -> "ModuleType | None":
         return None
 
     def exec_module(self, module: "ModuleType") -> None:
         # importlib would ask for the compiled file that belongs to a spec with a location.
-        module.__file__ = module.__spec__.origin
+        module.__file__ = self.spec(module.__name__, self.index[module.__name__][2]).origin
         exec(self.get_code(module.__name__), module.__dict__)
 
     def get_code(self, name: str) -> "CodeType":
@@ -69,15 +89,14 @@ class Finder:
         code: CodeType = read(offset, size)
         return code
 
-    def get_source(self, name: str) -> "str | None":
-        """For tracebacks (linecache): the source is not here, and its file may be."""
-        return None
+    def get_source(self, name: str) -> None:
+        """For tracebacks (linecache): the source is not here."""
 
     def module(self, name: str) -> "ModuleType":
-        """A module as importlib would prepare it, in sys.modules and with its code still to be run."""
-        offset, size, package = self.index[name]
+        """A module as importlib would prepare it, in sys.modules; its code is still to be run."""
+        package = self.index[name][2]
         spec = self.spec(name, package)
-        module = sys.modules[name] = Module(name)
+        module = sys.modules[name] = _new_module(name)
         names = module.__dict__
         names["__spec__"] = spec
         names["__loader__"] = self
@@ -90,7 +109,10 @@ class Finder:
         return module
 
     def make(self, listed: "Sequence[str]") -> None:
-        """Import modules, each after those that it imports; a package may come after modules in it."""
+        """Import modules, each after those that it imports.
+
+        A package may come after modules in it, if it imports them.
+        """
         modules = sys.modules
         packages = {}
         for name in listed:
@@ -110,40 +132,31 @@ class Finder:
         """Import a module in C, unless the interpreter's own start has."""
         if name in sys.modules:
             return
+        loader: Any
         file = self.extensions.get(name)
         if file is None:
-            spec = ModuleSpec(name, BuiltinImporter, origin="built-in")
+            loader = BuiltinImporter
+            spec = ModuleSpec(name, loader, origin="built-in")
             module = create_builtin(spec)
             exec_builtin(module)
         else:
-            spec = ModuleSpec(name, Extension, origin=file)
+            loader = Extension
+            spec = ModuleSpec(name, loader, origin=file)
             module = create_dynamic(spec)
             exec_dynamic(module)
         # What importlib sets, and create_* does not.
         module.__spec__ = spec
-        module.__loader__ = spec.loader
+        module.__loader__ = loader
         module.__package__ = ""
         sys.modules[name] = module
-
-
-class Extension:
-    """Loader of the extension modules in the index, which needs no search (importlib.abc.Loader)."""
-
-    @staticmethod
-    def create_module(spec: "ModuleSpec") -> "ModuleType":
-        module: ModuleType = create_dynamic(spec)
-        return module
-
-    @staticmethod
-    def exec_module(module: "ModuleType") -> None:
-        exec_dynamic(module)
 
 
 def start(given: "tuple[Index, dict[str, str], dict[str, tuple[str, ...]]]", site: str) -> int:
     """Run pyrunc's command line; its exit status."""
     index, extensions, hot = given
+    builtins.__thaw__ = thaw  # type: ignore[attr-defined]
     finder = Finder(index, extensions, site)
-    sys.meta_path.append(finder)
+    sys.meta_path.insert(0, finder)
     for word in sys.argv[1:]:
         names = hot.get(word)
         if names is not None:

@@ -7,7 +7,8 @@
  * tools/build_embedded.py builds this file and defines
  *   FROZEN          the file with the marshalled modules; boot.py's code stands first in it
  *   BOOT_SIZE       the length of boot.py's code
- *   INDEX_SIZE      the length of the index behind it
+ *   INDEX, INDEX_SIZE
+ *                   place and length of the index
  *   EXECUTABLE, STDLIB, DYNLOAD, PREFIX, EXEC_PREFIX
  *                   the interpreter that cold code is to believe in, and its directories
  *   SITE            where the package lies relative to this program's directory, or absolute
@@ -20,12 +21,27 @@
 #include <marshal.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 /* Declared in headers of CPython's own use from 3.12 on. */
 extern PyStatus _Py_InitializeMain(void);
 extern int _PySignal_Init(int install_signal_handlers);
+
+/* CPython 3.11 has code objects of its own frozen modules as constants, all of whose strings it
+ * interns at the start, which means to touch and copy a megabyte. Only importlib is needed before
+ * complete(); the linker (--wrap) calls this in place of the original. Weak, as 3.13 has none. */
+extern int __real__Py_Deepfreeze_Init(void) __attribute__((weak));
+extern PyObject *_Py_get_importlib__bootstrap_toplevel(void) __attribute__((weak));
+extern int _PyStaticCode_InternStrings(PyCodeObject *code) __attribute__((weak));
+int __wrap__Py_Deepfreeze_Init(void);
+
+int
+__wrap__Py_Deepfreeze_Init(void)
+{
+    return _PyStaticCode_InternStrings((PyCodeObject *)_Py_get_importlib__bootstrap_toplevel());
+}
 
 __asm__(".pushsection .rodata\n"
         ".balign 64\n"
@@ -53,6 +69,34 @@ embedded_read(PyObject *self, PyObject *args)
     return PyMarshal_ReadObjectFromString(frozen + offset, size);
 }
 
+/* thaw(offset, size) -> a function with the code that is marshalled there and the globals of the
+ * caller: functions that are rarely called have no more than that call in their module. */
+static PyObject *
+embedded_thaw(PyObject *self, PyObject *args)
+{
+    static PyObject *thawed;
+    PyObject *code, *function, *globals, *key;
+
+    if (!thawed && !(thawed = PyDict_New()))
+        return NULL;
+    if (!(key = PyTuple_GetItem(args, 0)))
+        return NULL;
+    function = PyDict_GetItemWithError(thawed, key);
+    if (function || PyErr_Occurred()) {
+        Py_XINCREF(function);
+        return function;
+    }
+    globals = PyEval_GetGlobals();
+    code = embedded_read(self, args);
+    if (!globals || !code)
+        return NULL;
+    function = PyFunction_New(code, globals);
+    Py_DECREF(code);
+    if (function && PyDict_SetItem(thawed, key, function))
+        Py_CLEAR(function);
+    return function;
+}
+
 /* complete(): bring up what _init_main = 0 left out. */
 static PyObject *
 embedded_complete(PyObject *self, PyObject *unused)
@@ -62,6 +106,8 @@ embedded_complete(PyObject *self, PyObject *unused)
     (void)self, (void)unused;
     if (!complete_already) {
         complete_already = 1;
+        if (__real__Py_Deepfreeze_Init && __real__Py_Deepfreeze_Init() < 0)
+            return PyErr_NoMemory();
         /* Signals are set up a second time, and only where the default holds. */
         PyOS_setsig(SIGINT, SIG_DFL);
         status = _Py_InitializeMain();
@@ -93,6 +139,7 @@ embedded_disable_gc(PyObject *self, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
+    {"thaw", embedded_thaw, METH_VARARGS, NULL},
     {"disable_gc", embedded_disable_gc, METH_NOARGS, NULL},
     {"read", embedded_read, METH_VARARGS, NULL},
     {"complete", embedded_complete, METH_NOARGS, NULL},
@@ -140,13 +187,35 @@ site_directory(char *buffer, size_t size)
     return 0;
 }
 
+/* Python's heap in pieces of a megabyte, each there at once: to take it page by page, as it is
+ * touched, costs more than the pages that stay unused. */
+static void *
+take_arena(void *context, size_t size)
+{
+    void *arena;
+
+    (void)context;
+    arena = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+                 -1, 0);
+    return arena == MAP_FAILED ? NULL : arena;
+}
+
+static void
+give_arena(void *context, void *arena, size_t size)
+{
+    (void)context;
+    munmap(arena, size);
+}
+
 static PyStatus
 initialize(int argc, char **argv, const wchar_t *site)
 {
+    PyObjectArenaAllocator arenas = {NULL, take_arena, give_arena};
     PyPreConfig pre;
     PyConfig config;
     PyStatus status;
 
+    PyObject_SetArenaAllocator(&arenas);
     PyPreConfig_InitIsolatedConfig(&pre);
     pre.utf8_mode = 1;
     status = Py_PreInitialize(&pre);
@@ -214,7 +283,7 @@ start(const char *site)
         PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) ||
         !(code = PyMarshal_ReadObjectFromString(frozen, BOOT_SIZE)) ||
         !(result = PyEval_EvalCode(code, globals, globals)) ||
-        !(index = PyMarshal_ReadObjectFromString(frozen + BOOT_SIZE, INDEX_SIZE)) ||
+        !(index = PyMarshal_ReadObjectFromString(frozen + INDEX, INDEX_SIZE)) ||
         !(function = PyDict_GetItemString(globals, "start")) ||
         !(result = PyObject_CallFunction(function, "Os", index, site)))
         return -1;

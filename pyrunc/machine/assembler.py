@@ -29,7 +29,9 @@ NOWHERE = 0xFF
 ONLY = 1
 MAX_OPS = 0xFFFF
 
-OP = Struct("<6QIHBBHH4B")
+OP = Struct("<6QIHBBHHI")
+# What follows the words of an op with so many arguments: those that it has not.
+_PADS = tuple((0,) * (6 - count) for count in range(7))
 HEADER = Struct("<6I")
 _MASK = 0xFFFFFFFFFFFFFFFF
 
@@ -113,6 +115,14 @@ def _ahead(places: "dict[Label, int]", label: Label, offset: int) -> int:
     return place
 
 
+def _errnos(step: Step) -> int:
+    """The errnos that an op lists, at most four bytes."""
+    listed = step.only or step.ok
+    if len(listed) > 4 or (step.only and (step.ok or step.error is None)):
+        raise ValueError(f"{step.name}: errnos ok={step.ok} only={step.only}")
+    return int.from_bytes(bytes(listed), "little")
+
+
 def assemble(
     items: "Iterable[Step | Label]", numbers: "dict[str, int]", *, tracing: bool = False
 ) -> "tuple[bytes, list[Step]]":
@@ -136,43 +146,42 @@ def assemble(
         steps.append(Step("move", (0,), None, (), (), None, None, "", "", ""))
     layout = _Layout(PROGRAM + OP.size * len(steps))
     address = layout.address
+    memory = layout.known.get
+    all_numbers = {**numbers, **PSEUDO_NAMES}
     out = bytearray(OP.size * len(steps))
     pack_into = OP.pack_into
     offset = 0
     for step in steps:
         kinds = 0
         shift = 0
-        words = [0, 0, 0, 0, 0, 0]
-        for index, arg in enumerate(step.args):
+        words = []
+        for arg in step.args:
             if type(arg) is int:
-                words[index] = arg & _MASK
+                words.append(arg & _MASK)
             elif type(arg) is Reg:
                 kinds |= 1 << shift
-                words[index] = arg.index
+                words.append(arg.index)
+            elif type(arg) is bytes:
+                words.append(memory(arg) or address(arg))
             elif type(arg) is Ref:
                 kinds |= 2 << shift
-                words[index] = arg.reg.index
+                words.append(arg.reg.index)
             else:
-                words[index] = address(arg)
+                words.append(address(arg))
             shift += 2
-        name = step.name
-        number = numbers.get(name)
-        if number is None:
-            number = PSEUDO_NAMES[name]
-        listed = step.only or step.ok
-        if len(listed) > 4 or (step.only and (step.ok or step.error is None)):
-            raise ValueError(f"{name}: errnos ok={step.ok} only={step.only}")
+        dst, error, zero = step.dst, step.error, step.zero
         pack_into(
             out,
             offset,
             *words,
-            number,
+            *_PADS[len(words)],
+            all_numbers[step.name],
             kinds,
-            step.dst.index if step.dst is not None else NOWHERE,
+            NOWHERE if dst is None else dst.index,
             ONLY if step.only else 0,
-            _ahead(places, step.error, offset) if step.error is not None else 0,
-            _ahead(places, step.zero, offset) if step.zero is not None else 0,
-            *(*listed, 0, 0, 0, 0)[:4],
+            0 if error is None else _ahead(places, error, offset),
+            0 if zero is None else _ahead(places, zero, offset),
+            _errnos(step) if step.only or step.ok else 0,
         )
         offset += OP.size
     size = len(out) + len(layout.data)

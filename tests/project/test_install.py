@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from support import ROOT
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
+
+variables = sysconfig.get_config_vars()
+STATIC_LIBRARY = Path(variables["LIBPL"]) / f"libpython{variables['LDVERSION']}.a"
 
 # Imported by an installed pyrunc's own interpreter, as cold code does it.
 IMPORTS = """\
@@ -63,13 +67,39 @@ def test_runs_with_an_empty_environment(prefix: Path) -> None:
         assert "spec: 1.3" in done.stdout
 
 
-def test_first_line_names_an_interpreter(prefix: Path) -> None:
-    first = (prefix / "bin/pyrunc").read_text().splitlines()[0]
-    interpreter, flags = first.removeprefix("#!").split()
-    assert flags == "-IS"
-    assert os.path.isabs(interpreter)
-    assert os.path.realpath(interpreter) == interpreter
-    assert not Path(interpreter).is_relative_to(prefix)
+def test_is_the_embedded_form(prefix: Path) -> None:
+    """Where this Python has its static library; a script's first line names an interpreter."""
+    program = prefix / "bin/pyrunc"
+    if not STATIC_LIBRARY.exists():
+        first = program.read_text().splitlines()[0]
+        interpreter, flags = first.removeprefix("#!").split()
+        assert flags == "-IS"
+        assert os.path.isabs(interpreter)
+        assert os.path.realpath(interpreter) == interpreter
+        assert not Path(interpreter).is_relative_to(prefix)
+        return
+    data = program.read_bytes()
+    assert data.startswith(b"\x7fELF")
+    assert str(ROOT).encode() not in data, "the checkout is named in what is installed"
+
+
+def test_cold_modules_are_found(prefix: Path) -> None:
+    """jsonschema, from the installation's own packages, explains what is wrong."""
+    bundle = prefix / "bundle"
+    (bundle / "rootfs").mkdir(parents=True)
+    (bundle / "config.json").write_text('{"ociVersion": "1.3.0", "root": {"path": 7}}')
+    done = subprocess.run(
+        [prefix / "bin/pyrunc", "plan", bundle],
+        env={},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "root/path" in done.stderr
+    assert "internal error" not in done.stderr
+    shutil.rmtree(bundle)
 
 
 def test_everything_is_in_place(prefix: Path) -> None:
@@ -87,7 +117,10 @@ def test_everything_is_in_place(prefix: Path) -> None:
 
 
 def test_dependencies_come_along(prefix: Path) -> None:
-    interpreter = (prefix / "bin/pyrunc").read_text().splitlines()[0].split()[0][2:]
+    lines = (prefix / "lib/pyrunc/pyvenv.cfg").read_text().splitlines()
+    interpreter = next(
+        line.partition("=")[2].strip() for line in lines if line.startswith("executable")
+    )
     site = next((prefix / "lib/pyrunc/lib").glob("python3.*/site-packages"))
     done = subprocess.run(
         [interpreter, "-IS", "-c", IMPORTS, str(site)],
