@@ -151,6 +151,12 @@ class Finder:
         sys.modules[name] = module
 
 
+def open_(*args: "Any", **options: "Any") -> "Any":
+    """Stands for `open`, which the interpreter gets when it is complete."""
+    complete()
+    return open(*args, **options)
+
+
 def start(given: "tuple[Index, dict[str, str], dict[str, tuple[str, ...]]]", site: str) -> int:
     """Run pyrunc's command line; its exit status."""
     index, extensions, hot = given
@@ -162,8 +168,11 @@ def start(given: "tuple[Index, dict[str, str], dict[str, tuple[str, ...]]]", sit
         if names is not None:
             # These commands do not live long enough for garbage to matter.
             disable_gc()
+            builtins.open = open_
             finder.make(names)
             break
+    else:
+        complete()
     from pyrunc.cli import main
 
     return main()

@@ -108,6 +108,8 @@ embedded_complete(PyObject *self, PyObject *unused)
         complete_already = 1;
         if (__real__Py_Deepfreeze_Init && __real__Py_Deepfreeze_Init() < 0)
             return PyErr_NoMemory();
+        if (__real__Py_Deepfreeze_Init && __real__Py_Deepfreeze_Init() < 0)
+            return PyErr_NoMemory();
         /* Signals are set up a second time, and only where the default holds. */
         PyOS_setsig(SIGINT, SIG_DFL);
         status = _Py_InitializeMain();

@@ -211,6 +211,11 @@ def standard_extensions() -> dict[str, str]:
     return found
 
 
+def hot_functions() -> set[str]:
+    """What embedded/hot.txt lists: functions as "module:qualified.name"."""
+    return set((EMBEDDED / "hot.txt").read_text().split())
+
+
 def sources(package: Path) -> list[Path]:
     """The files that the result of `freeze` is made from."""
     return [
@@ -223,8 +228,7 @@ def freeze(package: Path) -> tuple[bytes, dict[str, int]]:
     """What main.c includes, and the macros that tell it where things are."""
     boot = Module("pyrunc_boot", EMBEDDED / "boot.py").data
     cold = Cold(len(boot))
-    called = set((EMBEDDED / "hot.txt").read_text().split())
-    modules = read_package(package, called, cold)
+    modules = read_package(package, hot_functions(), cold)
     extensions = standard_extensions()
     hot = {command: tuple(order(modules, extensions, ("pyrunc.cli", *names))) for command, names in HOT.items()}
     # The offsets in the index depend on its own length.
