@@ -21,7 +21,7 @@ def pod(e: Engine) -> None:
         words = ["run", "-d", "--pod", name, IMAGE, "/bin/sleep", "60"]
         first = e.call(*words).out.strip()
         second = e.call(*words).out.strip()
-        script = "readlink /proc/self/ns/ipc /proc/self/ns/net"
+        script = "for n in ipc net uts; do readlink /proc/self/ns/$n; done"
         expect(e.exec(first, script).out == e.exec(second, script).out, "shared namespaces")
         e.call("pod", "pause", name)
         e.call("pod", "unpause", name)
