@@ -33,8 +33,9 @@ def check_process(process: "Process", pointer: str) -> "list[str]":
         refuse(f'Cwd must be an absolute path, not "{cwd}"', pointer + "/cwd")
     for index, entry in enumerate(process.get("env", ())):
         if entry.find("=") < 1:
-            reason = "an empty name" if entry[:1] == "=" else 'a missing "="'
-            refuse(f'invalid environment variable "{entry}": {reason}', f"{pointer}/env/{index}")
+            # Values are nobody's business: what follows "=" is not shown.
+            name, reason = ("=", "an empty name") if entry[:1] == "=" else (entry, 'a missing "="')
+            refuse(f'invalid environment variable "{name}": {reason}', f"{pointer}/env/{index}")
     groups = process.get("user", {}).get("additionalGids", ())
     if len(groups) > MOST_GROUPS:
         refuse(
