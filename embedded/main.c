@@ -108,10 +108,6 @@ embedded_complete(PyObject *self, PyObject *unused)
         complete_already = 1;
         if (__real__Py_Deepfreeze_Init && __real__Py_Deepfreeze_Init() < 0)
             return PyErr_NoMemory();
-        if (__real__Py_Deepfreeze_Init && __real__Py_Deepfreeze_Init() < 0)
-            return PyErr_NoMemory();
-        /* Signals are set up a second time, and only where the default holds. */
-        PyOS_setsig(SIGINT, SIG_DFL);
         status = _Py_InitializeMain();
         if (PyStatus_Exception(status)) {
             PyErr_SetString(PyExc_SystemError, status.err_msg ? status.err_msg : "no interpreter");
