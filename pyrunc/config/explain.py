@@ -96,7 +96,9 @@ def _text(error: "ValidationError", document: object, path: list[str | int]) -> 
         return "the name of a member is empty"
     match error.validator:
         case "type":
-            return f"{show(instance)} is not {_KINDS.get(wanted, wanted)}"
+            # Values of the environment are nobody's business, also where they are misplaced.
+            shown = "an entry" if "env" in path else show(instance)
+            return f"{shown} is not {_KINDS.get(wanted, wanted)}"
         case "required":
             missing = next(name for name in wanted if name not in instance)
             path.append(missing)

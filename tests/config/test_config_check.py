@@ -331,7 +331,7 @@ OTHERS: list[tuple[Change, str, str]] = [
     (put("/root/path", "link/"), "not an absolute path, or a symlink", "/root/path"),
     (put("/hostname", "é" * 33), "the hostname is longer than 64 bytes", "/hostname"),
     (put("/process/env", ["A=1", "B"]), '"B": a missing "="', "/process/env/1"),
-    (put("/process/env", ["=1"]), '"=1": an empty name', "/process/env/0"),
+    (put("/process/env", ["=1"]), '"=": an empty name', "/process/env/0"),
     (put("/process/user/uid", 2**32 - 1), "4294967295 is more than", "/process/user/uid"),
     (put("/process/user/uid", -1), "-1 is less than 0", "/process/user/uid"),
     (put("/process/user/additionalGids", [2**32 - 1]), "more", "/process/user/additionalGids/0"),
