@@ -151,9 +151,14 @@ def test_console_link_with_a_terminal(
 
 
 @pytest.mark.parametrize(
-    "destination", ["/proc/self/attr", "/proc/sys/kernel", "/proc/../proc/self", "/proc/1", "//proc//self/"]
+    ("destination", "kind"),
+    [
+        ("/proc/self/attr", "bind"),
+        ("/proc/sys/kernel", "tmpfs"),
+        ("/proc/../proc/self", "bind"),
+        ("//proc//1/", "tmpfs"),
+    ],
 )
-@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
 def test_mounts_below_proc(
     runtime: Runtime, bundle: MakeBundle, tmp_path: Path, destination: str, kind: str
 ) -> None:

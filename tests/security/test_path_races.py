@@ -14,7 +14,7 @@ from support import IS_ROOT, Bundle, Json, MakeBundle, Runtime
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 
-SECONDS, MOST = 1.2, 60
+SECONDS, MOST = 0.8, 60
 
 
 @pytest.fixture
