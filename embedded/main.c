@@ -51,6 +51,17 @@ __asm__(".pushsection .rodata\n"
         ".popsection\n");
 extern const char frozen[], frozen_end[];
 
+/* Debian's libpython3.13.a lacks the code that _sha2 is only a shell of (libHacl_Hash_SHA2.a). The
+ * linker (--wrap) takes this in its place; hashlib and random then use OpenSSL's. */
+PyObject *__wrap_PyInit__sha2(void);
+
+PyObject *
+__wrap_PyInit__sha2(void)
+{
+    PyErr_SetString(PyExc_ImportError, "_sha2 is not embedded");
+    return NULL;
+}
+
 static int complete_already;
 
 /* read(offset, size) -> the object that is marshalled there. */

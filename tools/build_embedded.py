@@ -32,7 +32,7 @@ CFLAGS = "-std=gnu11 -O2 -fno-pie -fno-stack-protector -Wall -Wextra -Werror".sp
 # the interpreter's symbols in the executable. For --wrap see main.c.
 LDFLAGS = """
     -no-pie -Wl,--export-dynamic -Wl,-z,norelro -Wl,--build-id=none -s
-    -Wl,--wrap=_Py_Deepfreeze_Init
+    -Wl,--wrap=_Py_Deepfreeze_Init -Wl,--wrap=PyInit__sha2
 """.split()
 
 
