@@ -7,9 +7,16 @@ does hits all alike. Printed are the medians over the rounds, and pyrunc's as a 
 others'. CPU is user and system time of the call and of all children it waited for; wall is
 what the caller waits. Two yardsticks come first: a bare Python, and starting `true` itself.
 The container runs /bin/true (`run`) or sleeps (everything else), without limits.
+
+By default pyrunc is there in both of its forms, with CPython embedded (`pyrunc`) and as a script.
+All runtimes get the same conditions: where cgroup v2 is not at its place it is mounted there, in
+this program's mount namespace, as crun refuses a machine that has v1 too and runc does more work
+on it. Where the machine refuses to raise RLIMIT_MEMLOCK, at which crun gives up, a preloaded
+function tells crun that it worked.
 """
 
 import argparse
+import ctypes
 import os
 import resource
 import shutil
@@ -27,6 +34,21 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support import Bundle, make_bundle  # noqa: E402
 
 OPERATIONS = ("run", "create", "state", "start", "exec", "kill", "delete")
+MEMLOCK = """\
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/resource.h>
+int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
+{
+    int (*real)(__rlimit_resource_t, const struct rlimit *);
+    if (resource == RLIMIT_MEMLOCK)
+        return 0;
+    real = (int (*)(__rlimit_resource_t, const struct rlimit *))dlsym(RTLD_NEXT, "setrlimit");
+    return real(resource, limit);
+}
+"""
+CLONE_NEWNS = 0x00020000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
 EMPTY = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
@@ -34,7 +56,7 @@ class Failed(Exception):
     """A call that should have worked did not."""
 
 
-def measure(command: list[str]) -> tuple[float, float]:
+def measure(command: list[str], env: dict[str, str] = EMPTY) -> tuple[float, float]:
     """Run the command; its CPU and wall time in milliseconds."""
     # Errors go to a file: a created container would hold a pipe open.
     with tempfile.TemporaryFile() as errors:
@@ -46,7 +68,7 @@ def measure(command: list[str]) -> tuple[float, float]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            env=EMPTY,
+            env=env,
         )
         wall = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -61,9 +83,10 @@ def measure(command: list[str]) -> tuple[float, float]:
 class Bench:
     """The samples of one runtime."""
 
-    def __init__(self, name: str, program: str, directory: Path) -> None:
+    def __init__(self, name: str, program: str, directory: Path, env: dict[str, str]) -> None:
         self.name = name
         self.program = program
+        self.env = env
         self.root = directory / f"{name}-state"
         # The version of the specification that the oldest crun in use knows.
         version = {"ociVersion": "1.0.2"}
@@ -77,7 +100,7 @@ class Bench:
         return [self.program, "--root", str(self.root), *args]
 
     def note(self, operation: str, *args: str) -> None:
-        self.samples.setdefault(operation, []).append(measure(self.command(*args)))
+        self.samples.setdefault(operation, []).append(measure(self.command(*args), self.env))
 
     def steps(self, id: str) -> list[Callable[[], None]]:
         """The calls of one round, in order; the rounds of all runtimes are interleaved."""
@@ -119,6 +142,7 @@ class Bench:
             self.command("delete", "--force", f"{id}-{self.name}"),
             check=False,
             capture_output=True,
+            env=self.env,
         )
 
 
@@ -134,12 +158,43 @@ def find_runtimes(names: list[str]) -> dict[str, str]:
     """Programs by name: those named, or pyrunc of this checkout, runc and crun if there."""
     if names:
         return {Path(name).name: shutil.which(name) or name for name in names}
-    found = {"pyrunc": str(ROOT / ".venv/bin/pyrunc")}
+    found = {
+        "pyrunc": str(ROOT / "build/embedded/pyrunc"),
+        "script": str(ROOT / ".venv/bin/pyrunc"),
+    }
     for name in ("runc", "crun"):
         program = shutil.which(name, path=EMPTY["PATH"] + ":/usr/local/bin")
         if program:
             found[name] = program
     return found
+
+
+def one_hierarchy() -> None:
+    """Put cgroup v2 at its place, in a mount namespace of this program's own."""
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
+        print(f"no mount namespace for cgroup v2: {os.strerror(ctypes.get_errno())}")
+        return
+    subprocess.run(["mount", "-t", "cgroup2", "none", "/sys/fs/cgroup"], check=True)
+    print("cgroup v2 is mounted over v1 for this run")
+
+
+def environment(name: str, directory: Path) -> dict[str, str]:
+    """The environment for a runtime: empty but for PATH, and what crun needs here."""
+    if name != "crun":
+        return EMPTY
+    try:
+        infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, infinite)
+    except (OSError, ValueError):
+        source, library = directory / "memlock.c", directory / "memlock.so"
+        source.write_text(MEMLOCK)
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+        print("crun is told that it may raise RLIMIT_MEMLOCK")
+        return {**EMPTY, "LD_PRELOAD": str(library)}
+    return EMPTY
 
 
 def usable(bench: Bench) -> bool:
@@ -180,11 +235,12 @@ def main() -> int:
         print("bench: needs root", file=sys.stderr)
         return 1
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
+    one_hierarchy()
     try:
         benches = [
             bench
             for name, program in find_runtimes(arguments.runtime).items()
-            if usable(bench := Bench(name, program, directory))
+            if usable(bench := Bench(name, program, directory, environment(name, directory)))
         ]
         if not benches:
             return 1
