@@ -11,7 +11,7 @@ from pyrunc.config.strict import dumps
 from pyrunc.errors import Error
 from pyrunc.machine import names
 from pyrunc.machine.describe import describe, outcome
-from pyrunc.machine.ops import CONVERSATION, Fd, Label, Program, Registers, Step
+from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.create import CreatePlan, Facts, compile_create, finish
 from pyrunc.plan.namespaces import Namespaces
 from pyrunc.plan.process import candidates, environment

@@ -5,7 +5,7 @@ is mounted by path, so a symbolic link swapped in meanwhile leads nowhere.
 """
 
 from pyrunc.errors import ConfigError
-from pyrunc.machine.ops import Fd, Label, Program, Reg, Space, Words
+from pyrunc.machine.ops import Label, Program, Reg, Space, Words
 from pyrunc.plan.inroot import clean, mount_point, open_in_root
 from pyrunc.plan.mountoptions import Options
 from pyrunc.plan.uapi import (

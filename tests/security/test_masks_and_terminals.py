@@ -182,6 +182,7 @@ def test_something_else_as_proc(runtime: Runtime, bundle: MakeBundle, tmp_path: 
         assert (fake / "self/attr/exec").read_text() == ""
 
 
+@pytest.mark.host
 def test_labels_where_the_image_leads_proc_astray(
     runtime: Runtime, bundle: MakeBundle, tmp_path: Path
 ) -> None:
