@@ -31,7 +31,7 @@ CREATE = (
 LIVING = ("pyrunc.cgroups", "pyrunc.cgroups.fs")
 HOT = {
     "create": ("pyrunc.commands.create", "pyrunc.container.create", *CREATE),
-    "start": ("pyrunc.commands.start", "pyrunc.container.start", *LIVING),
+    "start": ("pyrunc.commands.start", "pyrunc.container.start", NUMBERS, *LIVING),
     "run": ("pyrunc.commands.run", "pyrunc.container.run", "pyrunc.container.delete", *CREATE, *LIVING),
     "state": ("pyrunc.commands.state",),
     "kill": ("pyrunc.commands.kill", "pyrunc.container.kill", *LIVING),
