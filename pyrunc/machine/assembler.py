@@ -29,7 +29,8 @@ NOWHERE = 0xFF
 ONLY = 1
 MAX_OPS = 0xFFFF
 
-OP = Struct("<6QIHBBHHI")
+OP = Struct("<6QIHBBHH4B")
+_PACKED = Struct("<6QIHBBHHI")  # the same, with the four errnos as one number
 # What follows the words of an op with so many arguments: those that it has not.
 _PADS = tuple((0,) * (6 - count) for count in range(7))
 HEADER = Struct("<6I")
@@ -149,7 +150,7 @@ def assemble(
     memory = layout.known.get
     all_numbers = {**numbers, **PSEUDO_NAMES}
     out = bytearray(OP.size * len(steps))
-    pack_into = OP.pack_into
+    pack_into = _PACKED.pack_into
     offset = 0
     for step in steps:
         kinds = 0
