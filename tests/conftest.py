@@ -157,7 +157,7 @@ def bundle(tmp_path: Path) -> MakeBundle:
         nonlocal count
         count += 1
         # A user namespace's root has to be able to reach the root file system.
-        for directory in (tmp_path, *tmp_path.parents[:2]):
+        for directory in (tmp_path, *tmp_path.parents[:3]):
             mode = stat.S_IMODE(directory.stat().st_mode)
             if directory.stat().st_uid == os.geteuid() and mode & 0o011 != 0o011:
                 directory.chmod(mode | 0o011)

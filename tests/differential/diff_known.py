@@ -163,4 +163,10 @@ KNOWN: list[Known] = [
         BOTH,
         "start reports the failure, with status 1; runc's and crun's start is content",
     ),
+    Known(
+        "hook-poststop-*",
+        "delete",
+        OLD,
+        "delete says that a poststop hook failed, with status 1, as runc does since 1.2; the container is gone",
+    ),
 ]
