@@ -31,7 +31,7 @@ class Manager:
     needs_pid = False
 
     __slots__ = (
-        "explicit", "fd", "host", "made", "owner", "path", "resources", "rootless", "sub", "sub_fd",
+        "explicit", "fd", "host", "made", "ours", "owner", "path", "resources", "rootless", "sub", "sub_fd",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +50,7 @@ class Manager:
         self.host = host
         self.fd = -1
         self.made: list[str] = []  # directories that create() made, outermost first
+        self.ours = False  # whether create() or add() got as far as taking the group for the container
         self.sub = ""  # a group below that is given to the container, which lives in it
         self.sub_fd = -1
         self.owner: int | None = None  # the host's user id that gets the container's group
@@ -103,6 +104,7 @@ class Manager:
 
         try:
             self.fd = make.make(host, self.path, wanted, self.made)
+            self.ours = True
             self._delegate()
         except OSError as error:
             self._unmake()
@@ -177,8 +179,11 @@ class Manager:
         self.made.clear()
 
     def discard(self) -> None:
-        """remove(), and with it the parent directories that this very manager made, if empty."""
-        self.remove()
+        """remove(), and with it the parent directories that this very manager made, if empty. A group
+        that was refused because someone else's processes are in it is left alone."""
+        if self.ours:
+            self.remove()
+        self.close()
         self._unmake()
 
     def dir(self) -> int:

@@ -105,12 +105,18 @@ class SystemdManager(fs.Manager):
             super().add(pid)
             return
         systemd = self._connect()
+        from pyrunc.cgroups.bus import UNIT_EXISTS, CallError
+
         try:
             version = systemd.version()
-            systemd.start(
-                self.name.unit,
-                unit.creation(self.name, pid, self.annotations, self.resources, version),
-            )
+            properties = unit.creation(self.name, pid, self.annotations, self.resources, version)
+            # Also where it fails half way; but a unit of this name that runs is another container's.
+            self.ours = True
+            try:
+                systemd.start(self.name.unit, properties)
+            except CallError as error:
+                self.ours = error.name != UNIT_EXISTS
+                raise
             self.path = self.host.mount + systemd.unit_cgroup(self.name.unit)
         finally:
             systemd.close()

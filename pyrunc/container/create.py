@@ -404,9 +404,17 @@ class Creation:
         if pid == self.pid:
             self.pid = 0
         text = f"{failure.SETUP}{what}: {how}"
+        memory = (self.config.get("linux", {}).get("resources") or {}).get("memory") or {}
+        limit = (memory.get("limit") or 0) > 0
+        hint = "raise the memory limit (linux/resources/memory/limit)" if limit else ""
         if self.manager is not None and oom_killed(self.manager):
             text += " (the memory limit was reached during set-up)"
-        return Error(text, hint="")
+        elif how.endswith("signal 9") and limit and self.manager is not None and not self.manager.exists():
+            # systemd has removed the cgroup with its only process, and the kernel's count with it.
+            text += " (probably because the memory limit was reached during set-up)"
+        else:
+            hint = ""
+        return Error(text, hint=hint)
 
     def _adjust_oom_score(self) -> None:
         score = self.config["process"].get("oomScoreAdj")

@@ -13,6 +13,9 @@ from support import Bundle, Json, MakeBundle, Runtime, unique_id
 CGROUPS = Path("/sys/fs/cgroup")
 KIB, MIB = 1 << 10, 1 << 20
 
+# A buffer of 200 MiB, filled.
+HOG = ("/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")
+
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float = 20) -> Any:
     """What `true()` returns as soon as that is true; fails the test after `seconds`."""

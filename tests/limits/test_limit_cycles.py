@@ -15,7 +15,7 @@ from limits.limit_base import CGROUPS, Driver, wait_until
 pytestmark = pytest.mark.guest
 
 CYCLES = int(os.environ.get("PYRUNC_CYCLES", "0"))
-USUAL = {"cgroupfs": 50, "systemd": 20}
+USUAL = {"cgroupfs": 24, "systemd": 10}
 
 
 def groups() -> set[str]:

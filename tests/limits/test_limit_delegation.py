@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from limits.limit_base import MIB, Driver, Group
+from limits.limit_base import HOG, MIB, Driver, Group
 from support import Bundle, Runtime, make_bundle, merge, unique_id
 
 pytestmark = pytest.mark.guest
@@ -152,7 +152,7 @@ def test_rootless_by_the_users_systemd(rootless: Rootless) -> None:
 
 
 def test_rootless_limits_are_enforced(rootless: Rootless) -> None:
-    rootless.bundle.args("/bin/tail", "/dev/zero")
+    rootless.bundle.args(*HOG)
     limits = {"memory": {"limit": 16 * MIB, "swap": 16 * MIB}}
     done = rootless.call(AS_USER, ["--systemd-cgroup"], limits)
     assert done.returncode == 128 + 9

@@ -23,7 +23,7 @@ def frozen(driver: Driver, resources: dict[str, Any]) -> tuple[str, Group]:
     """A container that has used some of everything and now stands still, as do its numbers."""
     bundle = driver.bundle(resources)
     bundle.shell("cat /bin/busybox > /dev/shm/x; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done;"
-                 "(sleep 1000 &); echo ready; sleep 1000")  # fmt: skip
+                 "(sleep 1000 &); echo ready; sleep 1000; :")  # fmt: skip
     id, group = driver.start(bundle)
     wait_until(lambda: "ready" in (bundle.path / "output").read_text(), "ready", 40)
     wait_until(lambda: group["pids.current"] == "3", "three processes")

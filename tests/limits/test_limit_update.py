@@ -13,7 +13,7 @@ pytestmark = pytest.mark.guest
 
 # Flag, its text, the file, what the file says then, and systemd's property with its value.
 CASES = [
-    ("cpu-share", "2048", "cpu.weight", "170", "CPUWeight=170"),
+    ("cpu-share", "2048", "cpu.weight", "174", "CPUWeight=174"),
     ("cpu-quota", "30000", "cpu.max", "30000 100000", "CPUQuotaPerSecUSec=300ms"),
     ("cpu-period", "50000", "cpu.max", "40000 50000", "CPUQuotaPeriodUSec=50ms"),
     ("cpu-burst", "5000", "cpu.max.burst", "5000", ""),
