@@ -135,6 +135,8 @@ class Step:
         self.key = key
 
 
+_new = object.__new__
+
 CONVERSATION = 112
 
 
@@ -192,18 +194,18 @@ class Program:
         key: object = "",
     ) -> Step:
         """Append a step; see Step for the arguments."""
-        step = Step(
-            name,
-            args,
-            dst,
-            ok,
-            only,
-            error,
-            zero,
-            self._why if why is None else why,
-            self._at if at is None else at,
-            key,
-        )
+        # Filled here: a call of __init__ costs as much again, some hundred times in a program.
+        step = _new(Step)
+        step.name = name
+        step.args = args
+        step.dst = dst
+        step.ok = ok
+        step.only = only
+        step.error = error
+        step.zero = zero
+        step.why = self._why if why is None else why
+        step.at = self._at if at is None else at
+        step.key = key
         self.items.append(step)
         return step
 
