@@ -12,7 +12,9 @@ unmount, is seen outside. The environment variable RUNTIME names another runtime
 
 import ctypes
 import os
+import platform
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -35,20 +37,40 @@ from support import (
 
 CLONE_NEWNS = 0x00020000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
-
+SYS_RT_SIGACTION = {"x86_64": 13, "aarch64": 134}
+# Of the C library's threads: sigaction(3) refuses them, and posix_spawn(3) leaves them ignored.
+LIBC_SIGNALS = (32, 33)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave the caller's mount namespace before any test, or thread, exists."""
+    """Leave the caller's mount namespace before any test, or thread, exists; and what the caller ignores.
+
+    runc passes ignored signals on to its containers. A test that wants one ignored says so.
+    """
     if IN_GUEST:
         config.pluginmanager.register(NoSkips())
+    libc = ctypes.CDLL(None, use_errno=True)
+    default_signals(libc)
     if not IS_ROOT:
         return
-    libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS):
         raise pytest.UsageError(f"unshare: {os.strerror(ctypes.get_errno())}")
     if libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
         raise pytest.UsageError(f"mount /: {os.strerror(ctypes.get_errno())}")
+
+
+def default_signals(libc: ctypes.CDLL) -> None:
+    """Have no signal ignored that Python does not ignore by itself."""
+    for number in set(signal.Signals) - {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    sigaction = SYS_RT_SIGACTION.get(platform.machine())
+    if sigaction is None:
+        return
+    default = ctypes.create_string_buffer(64)  # struct sigaction: SIG_DFL, no flags, an empty mask
+    for internal in LIBC_SIGNALS:
+        if libc.syscall(sigaction, internal, default, None, 8):
+            raise pytest.UsageError(f"sigaction {internal}: {os.strerror(ctypes.get_errno())}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

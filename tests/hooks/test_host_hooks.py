@@ -185,7 +185,12 @@ def test_a_daemon_that_keeps_the_output_open_is_not_waited_for(tmp_path: Path) -
     began = time.monotonic()
     run(f"sleep {marker} & echo started", tmp_path, timeout=20)
     assert time.monotonic() - began < 10
-    left = running(marker)
+    # The shell may not yet have become the program when the hook has ended.
+    for _ in range(100):
+        left = running(marker)
+        if left:
+            break
+        time.sleep(0.05)
     assert len(left) == 1
     os.kill(left[0], signal.SIGKILL)
 
