@@ -16,6 +16,7 @@ import platform
 import shutil
 import signal
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,10 +68,13 @@ def default_signals(libc: ctypes.CDLL) -> None:
     sigaction = SYS_RT_SIGACTION.get(platform.machine())
     if sigaction is None:
         return
-    default = ctypes.create_string_buffer(64)  # struct sigaction: SIG_DFL, no flags, an empty mask
     for internal in LIBC_SIGNALS:
-        if libc.syscall(sigaction, internal, default, None, 8):
+        # struct sigaction begins with the handler. The library's own handler, in a program with threads, stays.
+        action = ctypes.create_string_buffer(64)
+        if libc.syscall(sigaction, internal, None, action, 8):
             raise pytest.UsageError(f"sigaction {internal}: {os.strerror(ctypes.get_errno())}")
+        if int.from_bytes(action.raw[:8], sys.byteorder) == signal.SIG_IGN:
+            libc.syscall(sigaction, internal, ctypes.create_string_buffer(64), None, 8)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -26,18 +26,17 @@ from pyrunc.container.host import (
     own_capabilities,
     raise_hard_limits,
     read_file,
-    reap,
     send_fd,
-    write_file,
     write_pid_file,
 )
+from pyrunc.container.making import Making, check_console, check_preserved
 from pyrunc.container.processes import open_init
 from pyrunc.container.state import State
 from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
-from pyrunc.machine.session import Lost, Session, Trace, pair, sealed_init, spawn
+from pyrunc.machine.session import Lost, Session, pair
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
 from pyrunc.plan.namespaces import FLAGS
@@ -46,7 +45,6 @@ from pyrunc.plan.uapi import (
     CLONE_NEWCGROUP,
     CLONE_NEWUSER,
     EACCES,
-    EAGAIN,
     EBUSY,
     ENODEV,
     ENOENT,
@@ -70,14 +68,12 @@ if TYPE_CHECKING:
 else:
     from _signal import SIG_SETMASK, pthread_sigmask
 
-SIGKILL = 9
 ESRCH = 3
 STOPPED = "cannot exec in a stopped container"
 PAUSED = "cannot exec in a paused container (use --ignore-paused to override)"
 _FILES = {"network": "net", "mount": "mnt"}  # below /proc/PID/ns, where the name is another one
 # Why clone3 may refuse a cgroup to which a pid can be written all the same.
 _NOT_INTO = (ENOENT, EACCES, EPERM, EBUSY, ENODEV, EOPNOTSUPP)
-_MOST_RETRIES = 4096  # of a path walk, as in create.py
 
 
 def exec_(globals_: "Globals", request: "ExecRequest") -> int:
@@ -106,13 +102,12 @@ def exec_(globals_: "Globals", request: "ExecRequest") -> int:
             pthread_sigmask(SIG_SETMASK, mask)
 
 
-class Execution:
+class Execution(Making):
     """One process on its way into a container: prepare, build, commit, end; or undo."""
 
     def __init__(self, globals_: "Globals", request: "ExecRequest") -> None:
-        self.globals = globals_
+        super().__init__(globals_, request.console_socket, traced=bool(request.trace))
         self.request = request
-        self.trace = Trace() if request.trace else None
         self.state = State("")
         self.spec: Process = {"cwd": "/"}
         self.names: tuple[int | str, int | str | None] | None = None
@@ -122,13 +117,6 @@ class Execution:
         self.pidfd = -1
         self.cgroup_ns = -1
         self.plan: ExecPlan | None = None
-        self.session: Session | None = None
-        self.agent: Session | None = None
-        self.agent_pid = 0
-        self.pid = 0
-        self.console = -1
-        self.last: list[Step | Label] = []
-        self._retries = 0
 
     # -- before there is a process ---------------------------------------------------------------
 
@@ -153,8 +141,9 @@ class Execution:
         facts.names = self.names is not None
         facts.linux = config.get("linux", {})
         check_selinux(self.spec, facts.pointer)
-        self._check_console()
-        facts.lowest = 3 + self._preserved()
+        check_console(self.spec, request.console_socket, detached=request.detach)
+        check_preserved(request.preserve_fds)
+        facts.lowest = 3 + request.preserve_fds
         if not state.extra.get("noKeyring"):
             facts.keyring = f"_ses.{state.id}"
         self._look_at_namespaces()
@@ -163,30 +152,6 @@ class Execution:
         self._check_capabilities()
         self._seccomp()
         self.place = Place(state, request.cgroup)
-
-    def _check_console(self) -> None:
-        request = self.request
-        terminal = bool(self.spec.get("terminal"))
-        if terminal and request.detach and not request.console_socket:
-            raise Error(
-                "cannot allocate tty if runc will detach without setting console socket",
-                hint="use --console-socket",
-            )
-        if request.console_socket and not (terminal and request.detach):
-            raise Error("cannot use console socket if runc will not detach or allocate tty")
-        if terminal and not request.detach:
-            from pyrunc.container.terminal import check_terminal
-
-            check_terminal()
-
-    def _preserved(self) -> int:
-        count = self.request.preserve_fds
-        for fd in range(3, 3 + count):
-            try:
-                posix.fstat(fd)
-            except OSError as error:
-                raise from_os_error(f"unable to stat preserved-fd {fd} (of {count})", error) from None
-        return count
 
     def _look_at_namespaces(self) -> None:
         """Which namespaces are not pyrunc's too: joining one's own user namespace is an error."""
@@ -255,18 +220,14 @@ class Execution:
         if self.place is not None and self.place.fd >= 0:
             facts.cgroup = Fd(fcntl(self.place.fd, F_DUPFD_CLOEXEC, lowest), "cgroup")
             inherit.append(facts.cgroup)
-        memfd = sealed_init()
-        self.agent_pid = spawn(memfd, theirs_agent, tuple(inherit))
-        posix.close(memfd)
+        self.spawn_agent(theirs_agent, tuple(inherit))
         self.agent = Session(ours_agent, "agent", self.trace)
         self.session = Session(ours_child, "process", self.trace)
-        for fd in (theirs_agent, *inherit):
-            posix.close(fd)
         log.debug("nsexec container setup")
         self.plan = plan = compile_exec(self.spec, facts)
         begin, steps = self._clone(plan)
-        self._end_agent()
-        self._adjust_oom_score()
+        self.end_agent()
+        self.adjust_oom_score(self.spec)
         if "intelRdt" in self.state.extra:
             from pyrunc.container import rdt
 
@@ -275,7 +236,7 @@ class Execution:
             items = [*begin, *plan.child.items]
             conduct(self.session, items, self._at_sync, self._at_failure, sent=steps)
         except Lost:
-            raise self._lost("the process ended", self.pid) from None
+            raise self.lost("the process ended", self.pid) from None
 
     def _clone(self, plan: ExecPlan) -> "tuple[list[Step | Label], list[Step]]":
         """Have the agent make the process; its first steps, as they were sent."""
@@ -299,39 +260,12 @@ class Execution:
                 before = []
                 self.facts.by_pid = True
         except Lost:
-            raise self._lost("the host agent ended", self.agent_pid) from None
+            raise self.lost("the host agent ended", self.agent_pid) from None
 
-    def _end_agent(self) -> None:
-        if self.agent is not None:
-            self.agent.close()
-            self.agent = None
-        if self.agent_pid:
-            reap(self.agent_pid)
-            self.agent_pid = 0
-
-    def _lost(self, what: str, pid: int) -> Error:
-        """Why a process is gone that did not say so."""
-        status = reap(pid)
-        how = f"exit status {posix.WEXITSTATUS(status)}"
-        if posix.WIFSIGNALED(status):
-            how = f"killed by signal {posix.WTERMSIG(status)}"
-        if pid == self.pid:
-            self.pid = 0
-        else:
-            self.agent_pid = 0
+    def why_lost(self, signal: int) -> "tuple[str, str]":
         if self.place is not None and self.place.oom_killed():
-            how += " (the memory limit was reached in the container)"
-        return Error(f"{failure.SETUP}{what}: {how}")
-
-    def _adjust_oom_score(self) -> None:
-        score = self.spec.get("oomScoreAdj")
-        if score is None:
-            return
-        try:
-            write_file(f"/proc/{self.pid}/oom_score_adj", str(score).encode())
-        except OSError as error:
-            if not self.globals.is_rootless():
-                raise from_os_error(f"{failure.SETUP}unable to set oom_score_adj", error) from None
+            return " (the memory limit was reached in the container)", ""
+        return "", ""
 
     # -- where the program asks or fails ---------------------------------------------------------
 
@@ -346,12 +280,11 @@ class Execution:
                 self.place.add(self.pid)
             raise_hard_limits(self.pid, self.spec)
         elif key != "ready":
-            self._take_console()
+            self.take_console(self.spec)
         return None
 
     def _at_failure(self, step: Step, errno: int) -> "tuple[bool, Items]":
-        if errno == EAGAIN and step.name == "openat2" and self._retries < _MOST_RETRIES:
-            self._retries += 1
+        if self.interrupted(step, errno):
             return True, ()
         raise failure.step_error(step, errno, failure.SETUP)
 
@@ -365,19 +298,6 @@ class Execution:
         except Error as error:
             raise error.prefixed(failure.SETUP) from None
         return prepare(self.plan, self.spec, self.facts)
-
-    def _take_console(self) -> None:
-        assert self.session is not None
-        master = self.session.descriptors.pop()
-        if self.request.console_socket:
-            send_fd(self.request.console_socket, master, b"/dev/ptmx", "console socket")
-            posix.close(master)
-            return
-        from pyrunc.container.terminal import adopt
-
-        self.console = master
-        size: Any = self.spec.get("consoleSize") or {}
-        adopt(master, sized=bool(size.get("height") or size.get("width")))
 
     def _finish(self, key: LookUp, reply: "Reply") -> "Items":
         assert self.plan is not None
@@ -431,16 +351,13 @@ class Execution:
 
     def undo(self) -> None:
         """Leave nothing behind."""
-        if self.pid:
-            # A child that nobody has reaped: the number is still its own.
-            posix.kill(self.pid, SIGKILL)
-            reap(self.pid)
+        self.kill()
         self._close()
         if self.console >= 0:
             posix.close(self.console)
 
     def _close(self) -> None:
-        self._end_agent()
+        self.end_agent()
         if self.session is not None:
             self.session.close()
         if self.place is not None:

@@ -22,7 +22,7 @@ from signal import SIG_SETMASK, pthread_sigmask
 from typing import Any
 
 from pyrunc.config import strict
-from pyrunc.container import criu, criu_mounts, failure
+from pyrunc.container import criu, criu_mounts, devices, failure
 from pyrunc.container.attend import attend, become_subreaper, block_signals
 from pyrunc.container.create import Creation
 from pyrunc.container.criu_options import (
@@ -42,7 +42,7 @@ from pyrunc.errors import Error, from_os_error
 from pyrunc.globals import Globals, absolute
 from pyrunc.log import log
 from pyrunc.machine.ops import SESSION, At, Program, Space, Words
-from pyrunc.machine.session import Session, pair, sealed_init, spawn
+from pyrunc.machine.session import Session, pair, spawn
 from pyrunc.plan.uapi import AT_FDCWD, CLONE_NEWNS, MS_REC, MS_SLAVE, O_DIRECTORY, O_RDONLY
 
 LOG = "restore.log"
@@ -132,7 +132,7 @@ class Restoration(Creation):
             directories.close()
             for fd in namespaces.values():
                 os.close(fd)
-        self._end_agent()
+        self.end_agent()
 
     def _open_namespace(self, path: str) -> int:
         assert self.facts is not None
@@ -150,10 +150,8 @@ class Restoration(Creation):
         assert self.manager is not None
         assert self.state is not None
         mine, session = pair(self.facts.lowest + 8)
-        memfd = sealed_init()
-        self.agent_pid = spawn(memfd, session, inherit)
+        self.agent_pid = spawn(session, inherit)
         self.agent = Session(mine, "agent", self.trace)
-        os.close(memfd)
         os.close(session)
         self.manager.add(self.agent_pid)
         self.state.cgroup = self.manager.to_state()
@@ -230,7 +228,7 @@ class Restoration(Creation):
         self.pid = pid
         self.state.set_process(pid)
         hooks = self.config.get("hooks") or {}
-        self._hooked = True
+        self.hooked = True
         for kind, listed in (
             ("prestart", hooks.get("prestart")),
             ("createRuntime", hooks.get("createRuntime")),
@@ -243,11 +241,12 @@ class Restoration(Creation):
         """The processes are complete and wait for criu to let them go."""
         assert self.state is not None
         assert self.manager is not None
+        assert self.facts is not None
         self.pid = pid
         # After all that criu had to make: what the container may do with devices is no limit to it.
         program = self.manager.device_program()
         if program is not None and self.manager.exists():
-            self._restrict_devices_later(program)
+            devices.restrict_existing(self.manager, program, self.facts.lowest + 8)
         self.state.set_process(pid)
         self.state.status_hint = "started"
         self.store.save(self.state)

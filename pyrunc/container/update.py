@@ -3,7 +3,6 @@
 Not on the hot path.
 """
 
-import posix
 from collections.abc import Mapping
 from typing import Any
 
@@ -184,19 +183,8 @@ def _replace_devices(manager: "Manager") -> None:
     if program is None:
         return
     from pyrunc.cgroups import bpf
-    from pyrunc.machine.session import Session, pair, sealed_init, spawn
+    from pyrunc.machine.session import Agent
 
     directory = manager.dir()
-    memfd = sealed_init()
-    ours, theirs = pair(directory + 1)
-    try:
-        pid = spawn(memfd, theirs, (directory,))
-    finally:
-        posix.close(memfd)
-        posix.close(theirs)
-    session = Session(ours, "host agent")
-    try:
+    with Agent(directory + 1, (directory,)) as session:
         bpf.replace(session, program, directory)
-    finally:
-        session.close()
-        posix.waitpid(pid, 0)

@@ -204,21 +204,25 @@ def pair(lowest: int) -> "tuple[object, int]":
     return ours, number
 
 
-def spawn(memfd: int, session: int, inherit: "tuple[int, ...]") -> int:
+def spawn(session: int, inherit: "tuple[int, ...]") -> int:
     """Start pyrunc-init on the descriptor `session`; `inherit` stay open in it under their numbers.
 
     Signals are as a container wants them: nothing blocked, nothing ignored (Python ignores SIGPIPE
     and SIGXFSZ, and what is ignored would stay so across execve). Returns the pid.
     """
     actions = [(posix.POSIX_SPAWN_DUP2, fd, fd) for fd in (session, *inherit)]
-    return posix.posix_spawn(
-        f"/proc/self/fd/{memfd}",
-        ["pyrunc-init", str(session)],
-        {},
-        file_actions=actions,
-        setsigmask=(),
-        setsigdef=SIGNALS,
-    )
+    memfd = sealed_init()
+    try:
+        return posix.posix_spawn(
+            f"/proc/self/fd/{memfd}",
+            ["pyrunc-init", str(session)],
+            {},
+            file_actions=actions,
+            setsigmask=(),
+            setsigdef=SIGNALS,
+        )
+    finally:
+        posix.close(memfd)
 
 
 class Agent:
@@ -232,11 +236,9 @@ class Agent:
 
     def __enter__(self) -> Session:
         ours, theirs = pair(self.lowest)
-        memfd = sealed_init()
         try:
-            self.pid = spawn(memfd, theirs, self.inherit)
+            self.pid = spawn(theirs, self.inherit)
         finally:
-            posix.close(memfd)
             posix.close(theirs)
         self.session = Session(ours, "agent")
         return self.session

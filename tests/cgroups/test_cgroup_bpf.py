@@ -42,10 +42,9 @@ def agent(manager: Manager) -> Iterator[Agent]:
     if not os.path.exists(session.init_path()):
         pytest.fail("pyrunc-init is not built")
     ours, number = session.pair(61)
-    memfd = session.sealed_init()
     os.dup2(manager.dir(), 60)
-    pid = session.spawn(memfd, number, (60,))
-    for fd in (memfd, number, 60):
+    pid = session.spawn(number, (60,))
+    for fd in (number, 60):
         os.close(fd)
     it = Agent(ours, "agent")
     it.pid = pid

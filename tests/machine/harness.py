@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pyrunc.machine.assembler import ARENA, HEADER, MAGIC, NOWHERE, OP
-from pyrunc.machine.session import Session, Trace, pair, sealed_init, spawn
+from pyrunc.machine.session import Session, Trace, pair, spawn
 
 LIMIT = 10.0  # seconds that a pyrunc-init may take to end
 
@@ -17,12 +17,10 @@ class Agent:
     """A running pyrunc-init: its session and its pid; `status` once it ended."""
 
     def __init__(self, inherit: tuple[int, ...] = (), trace: Trace | None = None) -> None:
-        memfd = sealed_init()
         sock, theirs = pair(100)
         try:
-            self.pid = spawn(memfd, theirs, inherit)
+            self.pid = spawn(theirs, inherit)
         finally:
-            os.close(memfd)
             os.close(theirs)
         self.session = Session(sock, "agent", trace)
         self.session_fd = theirs

@@ -1,0 +1,28 @@
+"""The mounts of this process (proc_pid_mountinfo(5)).
+
+Import cost: posix.
+"""
+
+from pyrunc.container.host import read_file
+
+
+def exposed_mounts(rootfs: str) -> "list[str]":
+    """proc and sysfs mounts of this mount namespace that are not below the root, the deepest first (for --no-pivot)."""
+    found = []
+    for line in read_file("/proc/self/mountinfo").decode(errors="surrogateescape").split("\n"):
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) > 4 and after.split(" ")[0] in ("proc", "sysfs"):
+            path = unescape(fields[4])
+            if path != rootfs and not path.startswith(rootfs + "/"):
+                found.append(path)
+    return found[::-1]
+
+
+def unescape(text: str) -> str:
+    """A field of mountinfo: space, tab, newline and backslash are written as octal numbers there."""
+    if "\\" not in text:
+        return text
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text
