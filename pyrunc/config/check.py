@@ -29,16 +29,19 @@ LONGEST_HOSTNAME = 64  # __NEW_UTS_LEN
 _S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
 
 
-def check(config: "Config", bundle_abs_path: str, *, euid: int) -> "list[str]":
+def check(config: "Config", bundle_abs_path: str, *, euid: int, rootfs: bool = True) -> "list[str]":
     """Check a configuration that is valid by the schema; return warnings for the log.
 
     bundle_abs_path: what root.path counts from. euid: pyrunc's effective user id; without
-    privileges more has to be true. Of the file system only the root directory is looked at,
+    privileges more has to be true. Of the file system only the root directory is looked at, with `rootfs`,
     and the network namespace that a sysctl would change.
     Raises ConfigError with the pointer of what is wrong.
     """
     warnings = _check_spelling(config)
-    _check_root(config, bundle_abs_path)
+    if "root" not in config:
+        refuse("root must be specified", "/root")
+    if rootfs:
+        _check_root(config, bundle_abs_path)
     if not config.get("process"):
         refuse("process property must not be empty", "/process")
     linux = config.get("linux", {})
@@ -77,8 +80,6 @@ def _check_spelling(config: "Config") -> "list[str]":
 
 def _check_root(config: "Config", bundle: str) -> None:
     """config.md, "Root": a directory, and itself no symbolic link, which could be turned."""
-    if "root" not in config:
-        refuse("root must be specified", "/root")
     path = config["root"]["path"]
     if path[0] != "/":
         path = f"{bundle}/{path}"

@@ -6,9 +6,10 @@ executable may lie, and no trouble. Nothing is changed and no right is needed. C
 
 import posix
 
+from pyrunc.config.check import check
 from pyrunc.config.load import load_config
 from pyrunc.config.strict import dumps
-from pyrunc.errors import Error
+from pyrunc.log import log
 from pyrunc.machine import names
 from pyrunc.machine.describe import describe, outcome
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
@@ -88,10 +89,12 @@ class Listing:
 
 
 def show(globals_: "Globals", bundle: str, form: str) -> None:
-    """Print the plan of `create` for a bundle. form: "text" or "json". Raises Error."""
+    """Print the plan of `create` for a bundle. form: "text" or "json". Raises Error for a configuration that
+    `create` would refuse, but for a root file system that is not there."""
     config = load_config(bundle)
-    if "process" not in config:
-        raise Error("the configuration has no process to plan for", pointer="/process")
+    # As for root, who may do all that it says.
+    for warning in check(config, bundle, euid=0, rootfs=False):
+        log.warning(warning)
     listing = compile_listing(config, facts_for(config, bundle))
     write = {"text": as_text, "json": as_json}[form]
     data = write(listing).encode(errors="surrogateescape")
@@ -179,6 +182,14 @@ def with_hooks(plan: CreatePlan, config: "Config") -> "Items":
     return items
 
 
+def reason(step: Step) -> str:
+    """Why a step is there: what an error in it would begin with, less the words for the error."""
+    for word in ("error ", "unable to "):
+        if step.why.startswith(word):
+            return step.why[len(word) :]
+    return step.why
+
+
 def as_text(listing: Listing) -> str:
     """One step a line: number (with ">" where something jumps to it), process, call, what becomes
     of its result, JSON pointer and reason."""
@@ -193,7 +204,7 @@ def as_text(listing: Listing) -> str:
             text += f"  [{after}]"
         if line.host():
             text += f"  [pyrunc: {line.host()}]"
-        text += f"  # {step.at + ': ' if step.at else ''}{step.why}"
+        text += f"  # {step.at + ': ' if step.at else ''}{reason(step)}"
         lines.append(text + "\n")
     return "".join(lines)
 
@@ -222,6 +233,6 @@ def as_json(listing: Listing) -> str:
         if line.host():
             entry["host"] = line.host()
         entry["pointer"] = step.at
-        entry["why"] = step.why
+        entry["why"] = reason(step)
         steps.append(entry)
     return dumps({"steps": steps}, 2) + "\n"

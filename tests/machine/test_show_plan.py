@@ -208,8 +208,27 @@ def test_show(bundle: MakeBundle, capfdbinary: pytest.CaptureFixture[bytes]) -> 
 def test_nothing_to_plan(bundle: MakeBundle, tmp_path: Path) -> None:
     with pytest.raises(Error, match=r"config\.json not found"):
         show(Globals(), str(tmp_path), "text")
-    with pytest.raises(Error, match="no process"):
+    with pytest.raises(Error, match="process property must not be empty"):
         show(Globals(), str(bundle({"process": None}).path), "text")
+
+
+def test_what_create_refuses_has_no_plan(bundle: MakeBundle) -> None:
+    spaces = [{"type": "mount"}]
+    with pytest.raises(Error, match="hostname without a private UTS namespace") as caught:
+        show(Globals(), str(bundle({"linux": {"namespaces": spaces}}).path), "text")
+    assert caught.value.pointer == "/hostname"
+
+
+def test_a_root_that_is_not_there_yet(bundle: MakeBundle, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    show(Globals(), str(bundle({}).update({"root": {"path": "later"}}).path), "text")
+    assert b'/later"' in capfdbinary.readouterr().out
+
+
+def test_reasons_are_no_errors(bundle: MakeBundle, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    show(Globals(), str(bundle({}).path), "json")
+    reasons = {step["why"] for step in json.loads(capfdbinary.readouterr().out)["steps"]}
+    assert 'mounting "proc" to rootfs at "/proc"' in reasons
+    assert not [why for why in reasons if why.startswith(("error", "unable"))]
 
 
 def test_works_without_root(bundle: MakeBundle) -> None:
