@@ -218,6 +218,12 @@ def compile_mount(p: Program, index: int, mount: "Mount", context: Context) -> N
             f'cannot mount over the root file system: destination "{destination}" ({pointer[1:]}/destination)',
             pointer=pointer + "/destination",
         )
+    if target == "proc" and kind != "proc" and not (options.bind or options.remount):
+        # CVE-2019-16884: whoever covers /proc decides what labels and sysctls are written to.
+        raise ConfigError(
+            f'"{destination}" cannot be mounted because it is not of type proc ({pointer[1:]}/type)',
+            pointer=pointer + "/type",
+        )
     inside_proc = target.startswith("proc/")
     if inside_proc and target not in PROC_FILES and kind != "proc":
         raise ConfigError(
@@ -274,7 +280,7 @@ def _bind(
     name = source_path.encode(errors="surrogateescape")
     p.call("open_tree", AT_FDCWD, name, flags, dst=source, key=BindSource())
     if target == "proc":
-        # CVE-2019-16884: whoever covers /proc with something else decides what labels and sysctls are written to.
+        # As above; what a bind mount brings is known only now.
         stat = Space(120, "statfs")
         p.call("fstatfs", source, stat)
         p.check(stat, 8, 0xFFFFFFFFFFFFFFFF, PROC_SUPER_MAGIC, EINVAL, key="not proc")

@@ -18,6 +18,7 @@ from pyrunc.plan.uapi import (
     MS_REC,
     MS_SHARED,
     MS_SLAVE,
+    MS_UNBINDABLE,
     O_CLOEXEC,
     O_DIRECTORY,
     O_PATH,
@@ -38,6 +39,9 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
     """
     name = (config.get("linux") or {}).get("rootfsPropagation") or ""
     flags = PROPAGATION[name] if name else MS_SLAVE | MS_REC
+    if flags & MS_UNBINDABLE:
+        # What is unbindable cannot be bound onto itself; the root becomes so at the end (final_propagation).
+        flags = flags & ~MS_UNBINDABLE | MS_PRIVATE
     p.about("error preparing rootfs: propagation of /", "/linux/rootfsPropagation" if name else "")
     # "/" is always changed with all below it: else what lies below would still reach the host.
     kind = mount_attr(0, 0, flags & ~MS_REC)

@@ -71,6 +71,12 @@ KNOWN: list[Known] = [
         "runc 1.1.5",
         "on a hybrid machine runc mounts the v1 hierarchies; pyrunc mounts v2",
     ),
+    Known(
+        "root-propagation-unbindable",
+        "*",
+        "runc",
+        "runc cannot bind its root where that lies on the host's root, unbindable by then; elsewhere it can",
+    ),
     Known("*cgroup*", "dirs./sys/fs/cgroup", "runc 1.1.5", "as above"),
     Known("*cgroup*", "mountinfo.order", "runc 1.1.5", "as above"),
     Known(

@@ -183,6 +183,15 @@ def test_something_else_as_proc(runtime: Runtime, bundle: MakeBundle, tmp_path: 
 
 
 @pytest.mark.host
+@pytest.mark.parametrize("kind", ["tmpfs", "sysfs"])
+def test_another_file_system_as_proc(runtime: Runtime, bundle: MakeBundle, kind: str) -> None:
+    """CVE-2019-16884: the same without a bind mount."""
+    mounts = bundle().config["mounts"]
+    done = runtime.run(bundle({"mounts": [*mounts, {"destination": "//proc/.", "type": kind, "source": "x"}]}))
+    assert done.returncode == 1
+    assert "cannot be mounted because it is not of type proc (mounts/6/type)" in done.stderr
+
+
 def test_labels_where_the_image_leads_proc_astray(
     runtime: Runtime, bundle: MakeBundle, tmp_path: Path
 ) -> None:

@@ -1,0 +1,41 @@
+"""linux.rootfsPropagation (config-linux.md, "Rootfs Mount Propagation") of the root; the host's stays."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support import IS_ROOT, MakeBundle, Runtime
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
+
+FIELDS = {"private": "", "slave": "master", "shared": "shared", "unbindable": "unbindable"}
+
+
+def propagation(mountinfo: str, path: str) -> str:
+    """The optional fields of the mount at `path` without their numbers (proc_pid_mountinfo(5))."""
+    found = ""
+    for line in mountinfo.splitlines():
+        fields = line.split(" ")
+        if fields[4] == path:
+            found = " ".join(field.partition(":")[0] for field in fields[6 : fields.index("-")])
+    return found
+
+
+@pytest.mark.parametrize("recursive", ["", "r"])
+@pytest.mark.parametrize("kind", FIELDS)
+def test_of_the_containers_root(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path, kind: str, recursive: str
+) -> None:
+    # Only a mount that is shared on the host has somewhere to be a slave of.
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], check=True)
+    subprocess.run(["mount", "--make-shared", tmp_path], check=True)
+    try:
+        it = bundle({"linux": {"rootfsPropagation": recursive + kind}}).shell("cat /proc/self/mountinfo")
+        before = Path("/proc/self/mountinfo").read_text()
+        done = runtime.run(it, check=True)
+        assert propagation(done.stdout, "/") == FIELDS[kind]
+        assert Path("/proc/self/mountinfo").read_text() == before
+        assert propagation(before, str(tmp_path)) == "shared"
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
