@@ -79,23 +79,21 @@ def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
 
 def _handover(state: "State") -> "Handover | None":
     """What gives the seccomp agent its listener, where the configuration names one."""
-    profile = state.config.get("linux", {}).get("seccomp")
-    if not profile or not profile.get("listenerPath"):
+    if not state.listener:
         return None
     from pyrunc.container.notify import Handover
 
-    return Handover(profile, state.pid, state.hook_state("created"))
+    return Handover(state.config["linux"]["seccomp"], state.pid, state.hook_state("created"))
 
 
 def after_start(store: Store, state: "State") -> None:
     """Run the poststart hooks; one that fails stops the container."""
-    hooks = (state.config.get("hooks") or {}).get("poststart")
-    if not hooks:
+    if not state.poststart:
         return
     from pyrunc.container.hooks import run_hooks
 
     try:
-        run_hooks(hooks, "poststart", state.hook_state("running"), cwd=state.bundle)
+        run_hooks(state.config["hooks"]["poststart"], "poststart", state.hook_state("running"), cwd=state.bundle)
     except Error:
         from pyrunc.container.delete import destroy
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pyrunc.container.store import Store
 
-FORMAT = 1  # of state.json
+FORMAT = 2  # of state.json
 
 
 class State:
@@ -26,8 +26,9 @@ class State:
     ticks), 0 while there is none. created: RFC 3339, in UTC. status_hint: "creating", "created" or
     "started", as far as the life cycle has come. cgroup: Manager.to_state(), {} without one.
     owner: uid of who created it. extra: whatever else the life cycle has to remember, as JSON.
-    private_pid and poststop: whether the configuration makes a pid namespace, and has such hooks;
-    both follow from the configuration, and are here so that kill and delete need not read it.
+    private_pid, listener, poststart and poststop: whether the configuration makes a pid namespace, names a
+    seccomp listener, and has such hooks; they follow from the configuration, and are here so that start, kill and
+    delete need not read it.
     """
 
     __slots__ = (
@@ -40,10 +41,12 @@ class State:
         "created",
         "extra",
         "id",
+        "listener",
         "oci_version",
         "owner",
         "pid",
         "pid_start",
+        "poststart",
         "poststop",
         "private_pid",
         "rootfs",
@@ -85,6 +88,8 @@ class State:
         self.cgroup = cgroup or {}
         self.extra = extra or {}
         self.private_pid = True
+        self.listener = False
+        self.poststart = False
         self.poststop = False
         self._follow()
 
@@ -94,7 +99,11 @@ class State:
             return
         spaces = (self._config.get("linux") or {}).get("namespaces") or ()
         self.private_pid = any(it["type"] == "pid" and not it.get("path") for it in spaces)
-        self.poststop = bool((self._config.get("hooks") or {}).get("poststop"))
+        hooks = self._config.get("hooks") or {}
+        self.poststart = bool(hooks.get("poststart"))
+        self.poststop = bool(hooks.get("poststop"))
+        seccomp = (self._config.get("linux") or {}).get("seccomp") or {}
+        self.listener = bool(seccomp.get("listenerPath"))
 
     @property
     def config(self) -> "dict[str, Any]":
@@ -228,6 +237,8 @@ def parse(id: str, data: bytes) -> State:
         extra=document["extra"],
     )
     state.private_pid = document["privatePid"]
+    state.listener = document["listener"]
+    state.poststart = document["poststart"]
     state.poststop = document["poststop"]
     return state
 

@@ -175,6 +175,8 @@ class Store:
             "annotations": state.annotations,
             "owner": state.owner,
             "privatePid": state.private_pid,
+            "listener": state.listener,
+            "poststart": state.poststart,
             "poststop": state.poststop,
             "cgroup": state.cgroup,
             "extra": state.extra,

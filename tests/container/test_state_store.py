@@ -80,21 +80,23 @@ def test_round_trip(store: Store, spawn: Spawn) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "private_pid", "poststop"),
+    ("config", "follows"),
     [
-        ({}, False, False),
-        ({"linux": {"namespaces": [{"type": "pid", "path": "/proc/1/ns/pid"}]}}, False, False),
-        ({"linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]}}, True, False),
-        ({"hooks": {"poststop": [{"path": "/x"}]}}, False, True),
-        ({"hooks": {"poststop": []}}, False, False),
+        ({}, ""),
+        ({"linux": {"namespaces": [{"type": "pid", "path": "/proc/1/ns/pid"}]}}, ""),
+        ({"linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]}}, "private_pid"),
+        ({"hooks": {"poststart": [{"path": "/x"}]}}, "poststart"),
+        ({"hooks": {"poststop": [{"path": "/x"}]}}, "poststop"),
+        ({"hooks": {"poststart": [], "poststop": []}}, ""),
+        ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s"}}}, "listener"),
+        ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": ""}}}, ""),
     ],
 )
-def test_what_follows_from_the_configuration(
-    config: dict[str, Any], private_pid: bool, poststop: bool, store: Store
-) -> None:
+def test_what_follows_from_the_configuration(config: dict[str, Any], follows: str, store: Store) -> None:
     put(store, "a", "created", config=config)
     state = store.load("a")
-    assert (state.private_pid, state.poststop) == (private_pid, poststop)
+    names = ("private_pid", "listener", "poststart", "poststop")
+    assert " ".join(name for name in names if getattr(state, name)) == follows
 
 
 def test_configuration_is_written_when_it_was_set(store: Store) -> None:
