@@ -11,7 +11,7 @@ from pyrunc.config.load import load_config
 from pyrunc.config.strict import dumps
 from pyrunc.log import log
 from pyrunc.machine import names
-from pyrunc.machine.describe import describe, outcome
+from pyrunc.machine.describe import describe, outcome, reason
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.create import CreatePlan, Facts, compile_create, finish
 from pyrunc.plan.namespaces import Namespaces
@@ -182,14 +182,6 @@ def with_hooks(plan: CreatePlan, config: "Config") -> "Items":
     return items
 
 
-def reason(step: Step) -> str:
-    """Why a step is there: what an error in it would begin with, less the words for the error."""
-    for word in ("error ", "unable to "):
-        if step.why.startswith(word):
-            return step.why[len(word) :]
-    return step.why
-
-
 def as_text(listing: Listing) -> str:
     """One step a line: number (with ">" where something jumps to it), process, call, what becomes
     of its result, JSON pointer and reason."""
@@ -204,7 +196,7 @@ def as_text(listing: Listing) -> str:
             text += f"  [{after}]"
         if line.host():
             text += f"  [pyrunc: {line.host()}]"
-        text += f"  # {step.at + ': ' if step.at else ''}{reason(step)}"
+        text += f"  # {step.at + ': ' if step.at else ''}{reason(step.why)}"
         lines.append(text + "\n")
     return "".join(lines)
 
@@ -233,6 +225,6 @@ def as_json(listing: Listing) -> str:
         if line.host():
             entry["host"] = line.host()
         entry["pointer"] = step.at
-        entry["why"] = reason(step)
+        entry["why"] = reason(step.why)
         steps.append(entry)
     return dumps({"steps": steps}, 2) + "\n"

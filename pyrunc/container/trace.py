@@ -10,6 +10,7 @@ import posix
 
 from pyrunc.config.strict import dumps
 from pyrunc.errors import from_os_error
+from pyrunc.machine.describe import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def document(trace: "Trace") -> "dict[str, object]":
         start = before.get(process, end)
         before[process] = end
         if syscall:
-            told = {"why": why, "pointer": pointer}
+            told = {"why": reason(why), "pointer": pointer}
             tid = line(process)
             events.append(_complete(syscall, "step", start, end, pid, tid, told))
     return {"traceEvents": events, "displayTimeUnit": "ns"}

@@ -192,6 +192,13 @@ def _operation(args: "tuple[object, ...]", index: int, table: Table) -> str:
     return table.get(int(value), "") if isinstance(value, int) else ""
 
 
+def reason(why: str) -> str:
+    """Why a step is there: what an error in it would begin with (Step.why), less the words for the error."""
+    for word in ("error ", "unable to ", "can't "):
+        why = why.removeprefix(word)
+    return why.removesuffix(" failed")
+
+
 def describe(step: Step) -> str:
     """A step's system call or pseudo-op with its arguments decoded."""
     name, args = step.name, step.args
