@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import freeze
-from support import ROOT, make_bundle
+from support import ROOT, make_bundle, unique_id
 
 # Where pyrunc is installed python-prctl lies beside it.
 PRCTL = find_spec("_prctl")
@@ -141,21 +141,22 @@ def life(tmp_path_factory: pytest.TempPathFactory, at_start: set[str]) -> Iterat
         pytest.skip("needs root")
     directory = Path(tempfile.mkdtemp(prefix="pyrunc-"))
     it = Life()
+    a, b = unique_id("imports"), unique_id("imports")
     call = Calls(directory, at_start)
     bundle = make_bundle(tmp_path_factory.mktemp("imports") / "bundle").args("/bin/sleep", "100")
     path = str(bundle.path)
     try:
-        it.imported["create"] = call("create", "--bundle", path, "a")
-        it.imported["start"] = call("start", "a")
-        it.imported["state"] = call("state", "a")
-        it.imported["exec"] = call("exec", "a", "/bin/true")
-        it.imported["kill"] = call("kill", "a", "KILL")
-        it.imported["delete"] = call("delete", "--force", "a")
+        it.imported["create"] = call("create", "--bundle", path, a)
+        it.imported["start"] = call("start", a)
+        it.imported["state"] = call("state", a)
+        it.imported["exec"] = call("exec", a, "/bin/true")
+        it.imported["kill"] = call("kill", a, "KILL")
+        it.imported["delete"] = call("delete", "--force", a)
         bundle.args("/bin/true")
-        it.imported["run"] = call("run", "--bundle", path, "b")
+        it.imported["run"] = call("run", "--bundle", path, b)
         yield it
     finally:
-        for id in ("a", "b"):
+        for id in (a, b):
             call("delete", "--force", id)
         shutil.rmtree(directory)
 
