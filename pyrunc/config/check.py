@@ -128,13 +128,9 @@ def _check_mount(
     bind = "bind" in options or "rbind" in options or kind == "bind"
     remount = "remount" in options
     data = [option for option in options if option not in MOUNT_OPTIONS]
+    warnings: list[str] = []
     if bind:
-        if data:
-            refuse(
-                "bind mounts cannot have any filesystem-specific options applied:"
-                f" {','.join(data)}",
-                f"{pointer}/options/{options.index(data[0])}",
-            )
+        warnings += _check_bind_data(data, options, pointer)
         if not mount.get("source") and not remount:
             refuse("a bind mount needs a source", pointer + "/source")
     elif not kind and not remount:
@@ -149,11 +145,27 @@ def _check_mount(
     if euid and namespaces.get("user") == "":
         _check_owner(data, options, pointer, linux)
     if mount["destination"][0] != "/":
-        return [
+        warnings.append(
             f"mount destination {mount['destination']} is not absolute, which is deprecated:"
             f" it counts from / ({pointer[1:]}/destination)"
-        ]
-    return []
+        )
+    return warnings
+
+
+def _check_bind_data(data: "list[str]", options: "list[str]", pointer: str) -> "list[str]":
+    """A bind mount has no data of its own (mount(2)): its file system is mounted already, with its own.
+
+    A warning for what can be nothing else, `size=1k`; a single word may be a flag that was meant and misspelt, and
+    is an error.
+    """
+    text = "bind mounts cannot have any filesystem-specific options applied"
+    for option in data:
+        if "=" not in option:
+            refuse(f"{text}: {','.join(data)}", f"{pointer}/options/{options.index(option)}")
+    if not data:
+        return []
+    where = f"{pointer[1:]}/options/{options.index(data[0])}"
+    return [f"{','.join(data)} is ignored: {text} ({where})"]
 
 
 def _check_id_mapped(

@@ -382,14 +382,9 @@ class Creation(Making):
         """runtime.md, "Lifecycle": a hook that fails stops the container, and poststop hooks follow."""
         hooks = self.config.get("hooks", {}).get("poststop")
         if hooks and self.state is not None:
-            from pyrunc.container.hooks import run_hooks
+            from pyrunc.container.hooks import run_poststop
 
-            try:
-                run_hooks(
-                    hooks, "poststop", self.state.hook_state("stopped"), cwd=self.request.bundle
-                )
-            except Error as error:
-                log.warning(str(error))
+            run_poststop(hooks, self.state.hook_state("stopped"), cwd=self.request.bundle)
 
 
 def real_path(path: str) -> str:

@@ -29,7 +29,7 @@ def delete(globals_: "Globals", id: str, force: bool) -> None:
     """Delete the container `id`, which must be stopped or created; with `force` in any state.
 
     With `force` an unknown id is no error. Errors: `container does not exist`; `cannot delete
-    container ID that is not stopped: running`; a poststop hook failed (the container is gone then).
+    container ID that is not stopped: running`. A poststop hook that fails is a warning.
     """
     store = Store(globals_.root)
     try:
@@ -60,12 +60,9 @@ def destroy(store: Store, state: State) -> None:
     hooks = state.config["hooks"]["poststop"] if state.poststop else []
     store.remove(state.id)
     if hooks:
-        from pyrunc.container.hooks import run_hooks
+        from pyrunc.container.hooks import run_poststop
 
-        try:
-            run_hooks(hooks, "poststop", state.hook_state("stopped"), cwd=state.bundle)
-        except Error as error:
-            raise error.prefixed("unable to destroy container: ") from None
+        run_poststop(hooks, state.hook_state("stopped"), cwd=state.bundle)
 
 
 def _check(state: State) -> None:

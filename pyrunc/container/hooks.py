@@ -120,10 +120,10 @@ def timeout_text(seconds: float) -> str:
 
 
 def run_hooks(hooks: "Sequence[Hook]", kind: str, state: "Mapping[str, Any]", *, cwd: str) -> None:
-    """Run the hooks of one kind in the order given, each to its end before the next.
+    """Run the hooks of one kind (not poststop) in the order given, each to its end before the next.
 
     hooks: the entries of config.json's `hooks` for the kind. state: see state_json. cwd: the
-    bundle. For poststop the bundle may be gone by then; those hooks run in "/" instead.
+    bundle.
 
     Errors: the first hook that cannot be executed, exits with another status than 0 or outlives its
     `timeout` (its process group is killed then); the hooks after it do not run. The error has the
@@ -133,6 +133,17 @@ def run_hooks(hooks: "Sequence[Hook]", kind: str, state: "Mapping[str, Any]", *,
     for index, hook in enumerate(hooks):
         log.debug(f"running {kind} hook #{index}: {hook['path']}")
         run_hook(hook, kind, index, document, cwd=cwd)
+
+
+def run_poststop(hooks: "Sequence[Hook]", state: "Mapping[str, Any]", *, cwd: str) -> None:
+    """Run the poststop hooks, each of them: a failure is a warning, and goes on as if there were none (runtime.md,
+    "Lifecycle", step 13). The container is gone by then; the bundle may be, and then they run in "/"."""
+    document = state_json(state)
+    for index, hook in enumerate(hooks):
+        try:
+            run_hook(hook, "poststop", index, document, cwd=cwd)
+        except Error as error:
+            log.warning(str(error))
 
 
 def run_hook(hook: "Hook", kind: str, index: int, state: bytes, *, cwd: str) -> None:

@@ -61,21 +61,31 @@ def drop_bounding(p: Program, keep: int, last: int) -> None:
             p.call("prctl", PR_CAPBSET_DROP, number, 0, 0, 0, ok=(EINVAL,))
 
 
-def apply(p: Program, sets: Sets) -> None:
-    """capset(2) and the ambient set: what is not inheritable cannot be ambient, and is left out."""
+def _capset(p: Program, effective: int, permitted: int, inheritable: int) -> None:
     p.about("unable to apply caps", "/process/capabilities")
     header = pack("<Ii", 0x20080522, 0)
     low, high = 0xFFFFFFFF, 32
     data = pack(
         "<6I",
-        sets.effective & low,
-        sets.permitted & low,
-        sets.inheritable & low,
-        sets.effective >> high,
-        sets.permitted >> high,
-        sets.inheritable >> high,
+        effective & low,
+        permitted & low,
+        inheritable & low,
+        effective >> high,
+        permitted >> high,
+        inheritable >> high,
     )
     p.call("capset", header, data)
+
+
+def may_load_filter(p: Program, sets: Sets) -> None:
+    """What seccomp(2) asks for without no_new_privs, and nothing else, until `apply`."""
+    admin = 1 << NUMBERS["CAP_SYS_ADMIN"]
+    _capset(p, admin, sets.permitted | admin, sets.inheritable)
+
+
+def apply(p: Program, sets: Sets) -> None:
+    """capset(2) and the ambient set: what is not inheritable cannot be ambient, and is left out."""
+    _capset(p, sets.effective, sets.permitted, sets.inheritable)
     p.about("unable to apply ambient capabilities", "/process/capabilities/ambient")
     p.call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, ok=(EINVAL,))
     for number in range(LAST + 1):

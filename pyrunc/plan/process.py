@@ -370,17 +370,20 @@ def execute(
 ) -> None:
     """Become the user's process. seccomp: the compiled filter and its flags.
 
-    Without noNewPrivileges the filter needs CAP_SYS_ADMIN, so it is loaded before the credentials change; with it, as
-    late as possible: then it need not allow what the steps before need. hooks: startContainer hooks, which run as
-    what the user's process will be.
+    Without noNewPrivileges the filter needs CAP_SYS_ADMIN, so it is loaded before the capabilities go; with it, as
+    late as possible. So it need not allow what the steps before need: a profile may well forbid getcwd or setresuid.
+    hooks: startContainer hooks, which run as what the user's process will be.
     """
     sets = capabilities.Sets(process.get("capabilities"))
     no_new_privileges = bool(process.get("noNewPrivileges"))
     rlimits(p, process, pointer, late=True)
-    if seccomp and not no_new_privileges:
-        load_filter(p, *seccomp)
     user(p, process, pointer, deny_setgroups=deny_setgroups)
     change_directory_as_user(p, process, pointer)
+    if seccomp and not no_new_privileges:
+        if (process.get("user") or {}).get("uid"):
+            # The change of ids has left them permitted, but none effective.
+            capabilities.may_load_filter(p, sets)
+        load_filter(p, *seccomp)
     capabilities.apply(p, sets)
     if no_new_privileges:
         p.about("unable to set no_new_privs", f"{pointer}/noNewPrivileges")

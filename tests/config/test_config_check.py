@@ -303,9 +303,9 @@ RUNC_TEXTS: list[tuple[Change, str, str]] = [
         "/linux/intelRdt/closID",
     ),
     (
-        put("/mounts/7/options", ["bind", "ro", "size=1"]),
-        "bind mounts cannot have any filesystem-specific options applied",
-        "/mounts/7/options/2",
+        put("/mounts/7/options", ["bind", "ro", "size=1", "noexce"]),
+        "bind mounts cannot have any filesystem-specific options applied: size=1,noexce",
+        "/mounts/7/options/3",
     ),
     (
         put("/linux/resources/devices/0/access", ""),
@@ -698,6 +698,10 @@ def test_warnings(bundle: Path) -> None:
     assert warned(change, bundle) == []
     change = put("/linux/personality", {"domain": "LINUX", "flags": ["A", "B"]})
     assert warned(change, bundle) == ["ignoring unsupported personality flags: [A B]"]
+    assert warned(put("/mounts/7/options", ["bind", "mode=755", "ro", "size=1k"]), bundle) == [
+        "mode=755,size=1k is ignored: bind mounts cannot have any filesystem-specific options applied"
+        " (mounts/7/options/1)"
+    ]
     (relative,) = warned(put("/mounts/7/destination", "data"), bundle)
     assert relative.startswith("mount destination data is not absolute")
     change = both(put("/Hostname", "x"), put("/linux/cgroupspath", "x"), put("/other", 1))

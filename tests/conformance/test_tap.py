@@ -1,11 +1,14 @@
 """The reader of the validation suite's output, and the file of expectations."""
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from conformance import tap
+
+HERE = Path(__file__).resolve().parent
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,21 @@ def test_expectations_have_reasons() -> None:
             assert set(verdict if isinstance(verdict, list) else [verdict]) <= VERDICTS, name
         assert entry["reason"], name
         assert entry["baseline"], name
+
+
+def test_the_documentation_says_the_same() -> None:
+    """docs/spec-conformance.md has each test that does not pass, with the reason of expected.toml."""
+    with open(HERE / "expected.toml", "rb") as file:
+        expected = tomllib.load(file)
+    told = {}
+    for line in (HERE.parent.parent / "docs/spec-conformance.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if len(cells) == 4:
+            told.update(dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[1:]))
+    assert set(told) == set(expected)
+    for name, (here, guest, why) in told.items():
+        entry = expected[name]
+        for column, verdicts in (("host", here), ("guest", guest)):
+            allowed = entry.get(column, "pass")
+            assert verdicts.split(" or ") == (allowed if isinstance(allowed, list) else [allowed]), name
+        assert why.removesuffix(" |") == entry["reason"]

@@ -286,14 +286,14 @@ def test_poststop_hooks(box: Box, tmp_path: Path) -> None:
 
 
 def test_failing_poststop_hook(box: Box, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    box.put(config=hooks_config("exit 1", f"touch {tmp_path}/second"))
-    assert box.call("delete", "a") == 1
-    assert (
-        "unable to destroy container: error running poststop hook #0: exit status 1,"
-        in capfd.readouterr().err
-    )
+    """runtime.md, step 13: a warning; the remaining hooks and the life cycle go on as if it had succeeded."""
+    box.put(config=hooks_config("echo why >&2; exit 1", f"touch {tmp_path}/second"))
+    assert box.call("delete", "a") == 0
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "level=warning" in line
+    assert "error running poststop hook #0: exit status 1, stdout: , stderr: why" in line
     assert box.ids() == []
-    assert not (tmp_path / "second").exists()
+    assert (tmp_path / "second").exists()
 
 
 def test_killed_at_any_moment_it_can_be_done_again(box: Box) -> None:

@@ -273,7 +273,7 @@ def dev_readonly(config: Config, bundle: Bundle) -> None:
     next(m for m in config["mounts"] if m["destination"] == "/dev")["options"].append("ro")
 
 
-for _kind in ("private", "slave", "shared", "unbindable", "rprivate", "rslave", "rshared"):
+for _kind in ("private", "slave", "shared", "unbindable", "rprivate", "rslave", "rshared", "runbindable"):
     linux(f"root-propagation-{_kind}", rootfsPropagation=_kind)
 linux("root-propagation-bogus", "error", rootfsPropagation="bogus")
 

@@ -239,7 +239,7 @@ def test_a_missing_bundle(tmp_path: Path) -> None:
     with pytest.raises(Error, match=r"chdir to bundle .*/gone: no such file or directory"):
         hooks.run_hooks([sh("exit 0")], "prestart", STATE, cwd=gone)
     log = tmp_path / "log"
-    hooks.run_hooks([sh(f"pwd > {log}")], "poststop", STATE, cwd=gone)
+    hooks.run_poststop([sh(f"pwd > {log}")], STATE, cwd=gone)
     assert log.read_text() == "/\n"
 
 

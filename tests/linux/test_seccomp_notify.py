@@ -173,7 +173,7 @@ def test_a_profile_that_forbids_sending(
 
 def test_calls_of_the_init_itself(runtime: Runtime, bundle: MakeBundle, agent: Agent) -> None:
     """The agent has the listener before the init does anything else, even reads an answer."""
-    names = ("read", "execve", "setresuid", "capset", "sendmsg")
+    names = ("read", "execve", "prctl", "capset", "sendmsg")
     it = notifying(bundle, profile(agent.path, *names), noNewPrivileges=False)
     assert runtime.run(it.args("/bin/echo", "hello"), check=True).stdout == "hello\n"
     assert len(set(agent.calls)) >= 4
