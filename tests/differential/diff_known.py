@@ -72,7 +72,7 @@ KNOWN: list[Known] = [
         "on a hybrid machine runc mounts the v1 hierarchies; pyrunc mounts v2",
     ),
     Known(
-        "root-propagation-unbindable",
+        "root-propagation-*unbindable",
         "*",
         "runc",
         "runc cannot bind its root where that lies on the host's root, unbindable by then; elsewhere it can",

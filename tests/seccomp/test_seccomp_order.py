@@ -20,7 +20,7 @@ def test_what_the_init_needs_itself_can_be_forbidden(
     }
     process = {"noNewPrivileges": no_new_privileges, "user": {"uid": uid, "gid": uid}, "cwd": "/tmp"}
     it = bundle({"process": process, "linux": {"seccomp": profile}})
-    it.shell("cat /proc/self/cwd/../etc/hostname 2>/dev/null; cd /; echo $?; grep -E '^(Uid|Cap|Seccomp:)' /proc/self/status")
+    it.shell("cd /; echo $?; grep -E '^(Uid|Cap|Seccomp:)' /proc/self/status")
     lines = runtime.run(it, check=True).stdout.split("\n")
     assert lines[0] == "2"
     status = dict(line.split(":\t") for line in lines[1:] if line)
