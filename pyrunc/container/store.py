@@ -13,7 +13,7 @@ Import cost: posix, fcntl, time, and _json by config.strict.
 
 import posix
 import time
-from errno import EAGAIN, ENOENT
+from errno import EACCES, EAGAIN, ENOENT
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 
 from pyrunc.config import strict
@@ -266,7 +266,10 @@ class Store:
             except FileExistsError:
                 made = False
             except OSError as error:
-                raise from_os_error("create state directory", error) from None
+                hint = ""
+                if error.errno == EACCES and posix.geteuid():
+                    hint = "without privileges set $XDG_RUNTIME_DIR, or --root to a directory of your own"
+                raise from_os_error("create state directory", error, hint=hint) from None
         if made:
             # The sticky bit keeps tmpfiles.d from clearing a user's directory of old files
             # (XDG Base Directory Specification).

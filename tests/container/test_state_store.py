@@ -492,3 +492,24 @@ def test_default_root_need_not_exist(
     assert cli.main(["list", "-q"]) == 0
     assert cli.main(["--root", store.root, "list", "-q"]) == 1
     assert "does not exist" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_what_a_user_without_a_runtime_directory_is_told(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o755)
+    for directory in (tmp_path, *tmp_path.parents[:3]):
+        directory.chmod(directory.stat().st_mode | 0o011)
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            Store(str(closed / "state")).create("a")
+        except Error as error:
+            code = 0 if error.hint.startswith("without privileges") and "permission denied" in str(error) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
