@@ -5,6 +5,7 @@
     InheritMode   the mode of a tmpfs from the directory that it covers
     CopyUp        the copies for tmpcopyup
     IdMap         ids mapped by the host's privileges
+    Node          a device in a user namespace, or in whose place something is
     Console       where the terminal's master goes
     LookUp        the executable and HOME; compiles the rest of the program
 
@@ -20,11 +21,12 @@ from pyrunc.errors import Error
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.console import Console
 from pyrunc.plan.create import finish
+from pyrunc.plan.devices import Node
 from pyrunc.plan.inroot import Target
 from pyrunc.plan.mounts import BindSource, CopyUp, IdMap, InheritMode
 from pyrunc.plan.namespaces import Namespaces
 from pyrunc.plan.process import LookUp, environment, home_of
-from pyrunc.plan.uapi import CLONE_NEWUSER, EACCES, EINVAL, ENOENT, ENOTDIR, FSCONFIG_SET_STRING
+from pyrunc.plan.uapi import CLONE_NEWUSER, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, FSCONFIG_SET_STRING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pyrunc.cgroups import Manager
     from pyrunc.container.create import Creation
     from pyrunc.container.hostmounts import HostMounts
+    from pyrunc.container.nodes import Nodes
     from pyrunc.container.state import State
     from pyrunc.machine.session import Reply, Session
     from pyrunc.plan.create import CreatePlan, Facts
@@ -74,6 +77,8 @@ class Answers:
             self._copy_up()
         elif type(key) is IdMap:
             self._mounts().map_ids(key, self.config, self.session.descriptors.pop())
+        elif type(key) is Node:
+            return self._nodes(key).for_user_namespace()
         elif type(key) is not str:
             raise failure.hook_failed(key, reply.data)  # the only key left: plan.hooks.HookFailed
         return None
@@ -87,6 +92,8 @@ class Answers:
             errno = self._mounts().instead(step, self.session)
             if not errno:
                 return False, ()
+        if type(key) is Node and errno in (EEXIST, EPERM):
+            return False, self._nodes(key).refused(errno)
         if type(key) is Target and errno == ENOENT:
             from pyrunc.container.target import Walk
 
@@ -140,6 +147,11 @@ class Answers:
 
             self._host_mounts = HostMounts(self.creation.pid, self.facts.lowest + 8)
         return self._host_mounts
+
+    def _nodes(self, key: Node) -> "Nodes":
+        from pyrunc.container.nodes import Nodes
+
+        return Nodes(self.session, key, self._mounts() if self.facts.privileged else None)
 
     def _inherit_mode(self, key: InheritMode, data: bytes) -> "Items | None":
         if int.from_bytes(data[:4], "little"):

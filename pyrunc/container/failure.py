@@ -18,6 +18,7 @@ _FOUND = {
     "profile not loaded": "profile not loaded",
     "no apparmor": "apparmor is not enabled in this kernel, or the name is not a profile's",
     "not null": "/dev/null in the container is not the null device",
+    "another device": "the host has no such device at this path",
     "not devpts": "/dev/pts in the container is not a devpts file system",
     "dangling": "it is a symbolic link that leads nowhere",
     "outside": "current working directory is outside of container mount namespace root"

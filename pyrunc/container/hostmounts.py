@@ -2,6 +2,7 @@
 
 - Mapping ids (mount_setattr(2), MOUNT_ATTR_IDMAP): the init may be in a user namespace that has
   no rights over the file system or the maps.
+- Making device nodes, which a user namespace cannot, on a tmpfs of the host's.
 - Opening the source of a bind mount where the container's root may not enter the folders above it.
   The agent does so in the init's mount namespace: there flags of the host's mounts are locked.
 
@@ -16,14 +17,29 @@ from _struct import pack
 
 from pyrunc.container import failure
 from pyrunc.errors import Error, strerror
-from pyrunc.machine.ops import CONVERSATION, SESSION, At, Program, Reg, Registers, Space, Step, Words
+from pyrunc.machine.ops import CONVERSATION, SESSION, At, Label, Program, Reg, Registers, Space, Step, Words
 from pyrunc.machine.session import Agent, Session
+from pyrunc.plan.devices import Node, attributes
 from pyrunc.plan.mounts import IdMap, mount_attr, set_attributes
 from pyrunc.plan.uapi import (
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
     CLONE_NEWNS,
     CLONE_NEWUSER,
     EINVAL,
+    EPERM,
+    FSCONFIG_CMD_CREATE,
+    FSCONFIG_SET_STRING,
+    FSMOUNT_CLOEXEC,
+    FSOPEN_CLOEXEC,
     MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    MS_PRIVATE,
+    MS_REC,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
     PR_SET_DUMPABLE,
 )
 
@@ -113,6 +129,39 @@ class HostMounts:
             posix.close(source)
         return 0
 
+    def make_node(self, key: Node) -> int:
+        """A detached mount of a new device node with the mode and owner that the configuration says; -1 where the host
+        may not make it, or the owner has no id outside. Raises Error."""
+        mode, number, uid, gid = attributes(key.device)
+        owner = _outside(self._pid, "uid", uid), _outside(self._pid, "gid", gid)
+        if -1 in owner:
+            return -1
+        p = Program()
+        p.about(f'error creating device node "/{key.path}"', key.pointer)
+        fs, tmpfs, node = p.reg("fs"), p.reg("tmpfs"), p.reg("node")
+        refused = Label("refused")
+        # Only what is mounted can be bound from (open_tree(2)): in a mount namespace that ends with the agent.
+        p.call("unshare", CLONE_NEWNS)
+        p.call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+        p.call("umask", 0)
+        p.call("fsopen", b"tmpfs", FSOPEN_CLOEXEC, dst=fs)
+        p.call("fsconfig", fs, FSCONFIG_SET_STRING, b"mode", b"755", 0)
+        p.call("fsconfig", fs, FSCONFIG_CMD_CREATE, None, None, 0)
+        p.call("fsmount", fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, dst=tmpfs)
+        p.call("move_mount", tmpfs, b"", AT_FDCWD, b"/", MOVE_MOUNT_F_EMPTY_PATH)
+        p.call("mknodat", tmpfs, b"node", mode, number, only=(EPERM,), error=refused)
+        p.call("fchownat", tmpfs, b"node", *owner, AT_SYMLINK_NOFOLLOW)
+        p.call("open_tree", tmpfs, b"node", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, dst=node)
+        p.send_fds(node)
+        p.label(refused)
+        p.sync("done")
+        with Agent(self._lowest) as session:
+            reply = session.run(p)
+            if reply.errno:
+                assert reply.step is not None
+                raise failure.step_error(reply.step, reply.errno, failure.INIT)
+            return session.descriptors.pop() if session.descriptors else -1
+
     def close(self) -> None:
         """Let the agent end."""
         if self._agent is not None:
@@ -164,6 +213,20 @@ class HostMounts:
                 fd = posix.open(f"/proc/{self._pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
             self._maps[wanted] = fd
         return fd
+
+
+def _outside(pid: int, kind: str, id: int) -> int:
+    """What a process's user id or group id is in pyrunc's user namespace; -1 where it is not mapped."""
+    fd = posix.open(f"/proc/{pid}/{kind}_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        text = posix.read(fd, 65536)
+    finally:
+        posix.close(fd)
+    for line in text.splitlines():
+        inside, outside, size = map(int, line.split())
+        if inside <= id < inside + size:
+            return outside + id - inside
+    return -1
 
 
 def _numbers(maps: "list[IDMapping]") -> "tuple[int, ...]":

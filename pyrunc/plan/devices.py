@@ -13,6 +13,7 @@ from pyrunc.plan.uapi import (
     AT_SYMLINK_NOFOLLOW,
     EEXIST,
     EINVAL,
+    ENODEV,
     ENOENT,
     ENOSYS,
     EPERM,
@@ -109,16 +110,42 @@ def is_fresh(config: "Config") -> bool:
     return kind == "tmpfs" and not {"tmpcopyup", "remount"} & set(options)
 
 
+class Node:
+    """Key of a step that makes a node: where it cannot, or something is there, container/nodes.py decides.
+
+    root, parent: registers of the root and of the node's folder. made: where to go on when nothing is left to do.
+    host: the host has to make it, since a user namespace can not; the step is a sync then.
+    """
+
+    __slots__ = ("device", "host", "made", "name", "parent", "path", "pointer", "root")
+
+    def __init__(
+        self, device: "Device", pointer: str, root: Reg, parent: Reg, made: Label, *, host: bool
+    ) -> None:
+        self.device = device
+        self.pointer = pointer
+        self.path = clean(device["path"])
+        self.name = self.path.rpartition("/")[2].encode(errors="surrogateescape")
+        self.root = root
+        self.parent = parent
+        self.made = made
+        self.host = host
+
+
+def attributes(device: "Device") -> "tuple[int, int, int, int]":
+    """Kind and mode, device number, uid and gid of a node."""
+    mode = device.get("fileMode")
+    mode = TYPES[device["type"]] | (0o666 if mode is None else mode & 0o7777)
+    number = makedev(device.get("major") or 0, device.get("minor") or 0)
+    return mode, number, device.get("uid") or 0, device.get("gid") or 0
+
+
 def _device(
     p: Program, device: "Device", pointer: str, dev: Reg, context: Context, fresh: bool
 ) -> None:
     path = clean(device["path"])
     p.about(f'error creating device node "/{path}"', pointer)
-    kind = TYPES[device["type"]]
-    mode = device.get("fileMode")
-    mode = kind | (0o666 if mode is None else mode & 0o7777)
-    number = makedev(device.get("major") or 0, device.get("minor") or 0)
-    uid, gid = device.get("uid") or 0, device.get("gid") or 0
+    mode, number, uid, gid = attributes(device)
     head, _, tail = path.rpartition("/")
     name = tail.encode(errors="surrogateescape")
     if head == "dev":
@@ -126,40 +153,57 @@ def _device(
     else:
         parent = p.reg("parent")
         mount_point(p, context.root, head, parent, directory=True)
-    done = Label(f"made {path}")
-    if kind == S_IFIFO:
-        p.call("mknodat", parent, name, mode, 0, ok=(EEXIST,))
-        _own(p, parent, name, mode, uid, gid)
-        p.jump(done)
-    elif not context.userns:
-        # Where the kernel forbids mknod (a device policy), or something is there already, the host's node is bound.
-        bind = Label(f"bind {path}")
-        p.call("mknodat", parent, name, mode, number, only=(EPERM, EEXIST), error=bind)
+    made = Label(f"made {path}")
+    bound = context.userns and device["type"] != "p"
+    key = Node(device, pointer, context.root, parent, made, host=bound)
+    if not bound:
+        p.call("mknodat", parent, name, mode, number, key=key)
         if not (fresh and parent is dev):
-            _own(p, parent, name, mode, uid, gid)
+            own_node(p, device, parent, name)
         elif uid or gid:
             p.call("fchownat", parent, name, uid, gid, AT_SYMLINK_NOFOLLOW)
-        p.jump(done)
-        p.label(bind)
-    source, place = p.reg("device"), p.reg("target")
-    host = b"/" + path.encode(errors="surrogateescape")
-    p.call("open_tree", AT_FDCWD, host, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, dst=source)
-    mount_point(p, context.root, path, place, directory=False)
-    attach(p, source, place)
-    p.close(place)
-    p.close(source)
-    p.label(done)
+    elif pointer:
+        p.sync(key)
+    else:
+        place = p.reg("target")
+        mount_point(p, context.root, path, place, directory=False)
+        bind_device(p, device, place)
+        p.close(place)
+    p.label(made)
     if parent is not dev:
         p.close(parent)
 
 
-def _own(p: Program, parent: Reg, name: bytes, mode: int, uid: int, gid: int) -> None:
+def bind_device(p: Program, device: "Device", place: Reg) -> None:
+    """The host's node at the path of the device, bound over what is open."""
+    source = p.reg("device")
+    host = b"/" + clean(device["path"]).encode(errors="surrogateescape")
+    p.call("open_tree", AT_FDCWD, host, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, dst=source)
+    same_device(p, source, device, ENODEV, key="another device")
+    attach(p, source, place)
+    p.close(source)
+
+
+def same_device(
+    p: Program, fd: Reg, device: "Device", errno: int, *, error: "Label | None" = None, key: object = ""
+) -> None:
+    """Go on where what is open is the device; fail with `errno` or jump where it is something else."""
+    stat = Space(STATX_SIZE_OF, "statx")
+    p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE, stat)
+    p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, TYPES[device["type"]], errno, error=error, key=key)
+    major, minor = device.get("major") or 0, device.get("minor") or 0
+    p.check(At(stat, STATX_RDEV_MAJOR_AT), 4, 0xFFFFFFFF, major, errno, error=error, key=key)
+    p.check(At(stat, STATX_RDEV_MINOR_AT), 4, 0xFFFFFFFF, minor, errno, error=error, key=key)
+
+
+def own_node(p: Program, device: "Device", parent: Reg, name: bytes) -> None:
     """Mode (the umask is 0, but ACLs may have taken bits away) and owner of a node.
 
     The image may have a link in its place, or a program that shares the directory may put one there: what is opened
     and proves to be such a node is what they are given to. Before Linux 6.6 the mode stays what mknodat made it:
     fchmodat(2) follows links, and fchmod(2) takes no O_PATH descriptors.
     """
+    mode, _, uid, gid = attributes(device)
     node, stat = p.reg("node"), Space(STATX_SIZE_OF, "statx")
     p.call("openat", parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, dst=node)
     p.call("statx", node, b"", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE, stat)
