@@ -175,4 +175,10 @@ KNOWN: list[Known] = [
         OLD,
         "runtime.md: the remaining hooks run as if the one that failed had succeeded",
     ),
+    Known(
+        "userns-devices",
+        "*/dev/fuse*",
+        OLD,
+        "runc binds the host's node; pyrunc, like crun, makes one with the mode and owner of the configuration",
+    ),
 ]
