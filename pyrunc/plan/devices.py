@@ -54,6 +54,8 @@ LINKS = (
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
 )
+# Kernels may be built without it; runc and crun then leave /dev/core out.
+KCORE = b"/proc/kcore"
 TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 
@@ -94,6 +96,11 @@ def make_devices(p: Program, config: "Config", context: Context) -> None:
     for name, target in LINKS:
         p.about(f"error creating /dev/{name}")
         p.call("symlinkat", target.encode(), dev, name.encode(), ok=(EEXIST,))
+    p.about("error creating /dev/core")
+    without = Label("no kcore")
+    p.call("faccessat", AT_FDCWD, KCORE, 0, error=without)
+    p.call("symlinkat", KCORE, dev, b"core", ok=(EEXIST,))
+    p.label(without)
     p.about("error setting up ptmx")
     p.call("unlinkat", dev, b"ptmx", 0, ok=(ENOENT, EPERM))
     p.call("symlinkat", b"pts/ptmx", dev, b"ptmx", ok=(EEXIST,))
