@@ -293,8 +293,9 @@ class Creation(Making):
         manager = self.manager
         if manager is not None and oom_killed(manager):
             return " (the memory limit was reached during set-up)", hint
-        if signal == SIGKILL and limit and manager is not None and not manager.exists():
-            # systemd has removed the cgroup with its only process, and the kernel's count with it.
+        if signal == SIGKILL and limit and manager is not None and not posix.access(manager.path, posix.F_OK):
+            # systemd has removed the cgroup with its only process, and the kernel's count with it. That a descriptor
+            # of the folder is open says nothing.
             return " (probably because the memory limit was reached during set-up)", hint
         return "", ""
 
