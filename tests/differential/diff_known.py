@@ -51,7 +51,7 @@ KNOWN: list[Known] = [
         "masked folders share a tmpfs without room for files (size 4k, one inode); an existing "
         "folder's mode is given to tmpfs as an option, as runc does since 1.2, not set afterwards",
     ),
-    Known("tmpfs-copyup-owners", "line.003", OLD, "as above"),
+    Known("tmpfs-copyup-owners", "line.003", "runc 1.1.5", "as above"),
     Known("masked-own", "line.*", BOTH, "as above, and a path masked twice is masked once"),
     Known(
         "caller-limits",
@@ -131,7 +131,6 @@ KNOWN: list[Known] = [
     Known("bind-over-passwd", "environ.HOME", OLD, "runc takes a malformed line for an entry of root"),
     # --- what the specification asks for, and others let pass -----------------------------------
     Known("masked-relative", "*", BOTH, "a relative masked path is an error, not ignored"),
-    Known("device-relative", "*", "* 1.1.15 1.21", "a relative device path is an error"),
     Known(
         "rlimit-twice",
         "*",
@@ -147,8 +146,8 @@ KNOWN: list[Known] = [
     ),
     # --- as newer versions of runc do --------------------------------------------------------
     Known("command-is-folder", "class", "runc 1.1.5", "`is a directory`, as in 1.2; engines know both"),
-    Known("command-bad-interpreter", "exit", OLD, "255 for what fails after start, as runc since 1.2"),
-    Known("command-garbage", "exit", OLD, "255 for what fails after start, as runc since 1.2"),
+    Known("command-bad-interpreter", "exit", BOTH, "255 for what fails after start, as runc since 1.2"),
+    Known("command-garbage", "exit", BOTH, "255 for what fails after start, as runc since 1.2"),
     Known(
         "hook-poststart*",
         "*",

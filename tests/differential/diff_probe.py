@@ -1,10 +1,12 @@
 """What runs inside the container, and what is read out of its report.
 
 The probe is one busybox shell: it reads its own /proc entries, so what it prints is what execve
-left behind. It reads its status without a child: while it makes one, its signals are blocked.
+left behind. It reads its status without a child: while it makes one, its signals are blocked. Children
+are few, as they are what takes time, above all under User-mode Linux.
 """
 
 import re
+from collections.abc import Iterator
 
 SCRIPT = r"""
 s() { echo "@@ $1"; }
@@ -12,30 +14,28 @@ p=/proc/$$
 s status; while read -r l; do echo "$l"; done < $p/status
 s mountinfo; cat $p/mountinfo
 s environ; tr '\n\0' '\001\n' < $p/environ
-s cwd; readlink $p/cwd
 s limits; cat $p/limits
 s cmdline; tr '\0' '\n' < $p/cmdline | head -n 2
-s exe; readlink $p/exe
-s fds; for f in $p/fd/*; do printf '%s ' "${f##*/}"; readlink $f || echo closed; done
-s uts; uname -m; cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname
+s own; ls -l $p/cwd $p/exe $p/fd/* $p/ns/*
+s uts; uname -m
+for f in hostname domainname; do read -r l < /proc/sys/kernel/$f; echo "$l"; done
 s cgroup; cat $p/cgroup
-s ns; for n in $p/ns/*; do echo "${n##*/} $(readlink $n)"; done
-s files; for f in oom_score_adj personality timens_offsets uid_map gid_map setgroups \
-    coredump_filter; do test -e $p/$f && echo "$f" $(cat $p/$f 2>&1); done
-s stat; cat $p/stat
+s files; set --; for f in oom_score_adj personality timens_offsets uid_map gid_map setgroups \
+    coredump_filter; do test -e $p/$f && set -- "$@" $p/$f; done; grep -H '' "$@" 2>&1
+s stat; read -r l < $p/stat; echo "$l"
 s ionice; ionice -p $$
-s dev; find /dev ! -type d ! -path '/dev/pts/[0-9]*' -exec stat -c '%n %F %a %t:%T %u:%g' {} +
-s links; find /dev -type l | while read f; do printf '%s ' "$f"; readlink "$f"; done
-s dirs; for d in / /dev /dev/pts /dev/shm /dev/mqueue /proc /sys /sys/fs/cgroup; do
-    test -e $d && stat -c '%n %F %a %u:%g' $d; done
-s lo; cat /sys/class/net/lo/flags; ls /sys/class/net
-s masked; for f in /proc/kcore /proc/keys /proc/timer_list; do
-    test -e $f && echo "$f $(stat -c '%F %t:%T' $f) $(cat $f 2>&1 | head -c 40 | wc -c)"; done
-    for d in /proc/scsi /sys/firmware /proc/acpi; do test -e $d && echo "$d $(ls $d | wc -l)"; done
+s dev; find /dev ! -type d ! -path '/dev/pts/[0-9]*' -exec stat -c '%n %F %a %t:%T %u:%g@%N' {} +
+s dirs; stat -c '%n %F %a %u:%g' / /dev /dev/pts /dev/shm /dev/mqueue /proc /sys /sys/fs/cgroup 2>/dev/null
+s lo; read -r l < /sys/class/net/lo/flags && echo "$l"; for n in /sys/class/net/*; do echo "${n##*/}"; done
+s masked; stat -c '%n %F %t:%T' /proc/kcore /proc/keys /proc/timer_list 2>/dev/null
+s sizes; for f in /proc/kcore /proc/keys /proc/timer_list; do
+    test -e $f && { echo "$f $(head -c 40 $f 2>/dev/null | wc -c)"; }; done
+for d in /proc/scsi /sys/firmware /proc/acpi; do
+    test -e $d && { set -- $d/*; test -e "$1" || set --; echo "$d $#"; }; done
 s readonly; for f in /proc/sys/kernel/hostname /proc/sysrq-trigger; do
-    (: >> $f) 2>/dev/null && echo "$f writable" || echo "$f refused"; done
+    { true >> $f; } 2>/dev/null && echo "$f writable" || echo "$f refused"; done
 s write; for d in / /dev /tmp /proc /sys; do
-    (: > $d/.w) 2>/dev/null && { rm -f $d/.w; echo "$d writable"; } || echo "$d refused"; done
+    { true > $d/.w; } 2>/dev/null && { rm -f $d/.w; echo "$d writable"; } || echo "$d refused"; done
 s end
 """
 
@@ -68,10 +68,23 @@ def facts(output: str, host_namespaces: dict[str, str]) -> Facts:
         if reader is not None:
             for key, value in reader(lines).items():
                 result[f"{name}.{key}"] = value
-    for line in report.get("ns", []):
-        kind, _, link = line.partition(" ")
-        result[f"ns.{kind}"] = "host" if host_namespaces.get(kind) == link else "own"
+    for path, link in _links(report.get("own", [])):
+        folder, _, name = re.sub(r"^/proc/\d+/", "", path).rpartition("/")
+        if folder == "ns":
+            result[f"ns.{name}"] = "host" if host_namespaces.get(name) == link else "own"
+        elif folder == "fd":
+            result[f"fds.{name}"] = re.sub(r":\[\d+\]", ":[]", link)
+        else:
+            result[name] = link
     return result
+
+
+def _links(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Path and target of what `ls -l` lists; a target that may not be read is empty."""
+    for line in lines:
+        match = re.match(r"l[rwx-]{9} .*? (/\S+)(?: -> (.*))?$", line)
+        if match:
+            yield match[1], match[2] or ""
 
 
 def _status(lines: list[str]) -> Facts:
@@ -133,16 +146,13 @@ def _limits(lines: list[str]) -> Facts:
     return found
 
 
-def _first_word(lines: list[str]) -> Facts:
-    return dict(line.partition(" ")[::2] for line in lines)
-
-
-def _fds(lines: list[str]) -> Facts:
-    result = {}
+def _files(lines: list[str]) -> Facts:
+    """What `grep -H` prints: the path, a colon, the line; words are compared, not how they are aligned."""
+    result: Facts = {}
     for line in lines:
-        number, _, target = line.partition(" ")
-        if target != "closed":
-            result[number] = re.sub(r":\[\d+\]", ":[]", target)
+        match = re.match(r"(?:grep: )?/proc/\d+/(\w+): ?(.*)", line)
+        if match:
+            result[match[1]] = " ".join([*result.get(match[1], "").split(), *match[2].split()])
     return result
 
 
@@ -169,25 +179,32 @@ def _keyed_lines(lines: list[str]) -> Facts:
     return {line.partition(" ")[0]: line.partition(" ")[2] for line in lines}
 
 
+def _dev(lines: list[str]) -> Facts:
+    """Behind the @ `stat` repeats the name, and says where a link leads."""
+    result: Facts = {}
+    for line in lines:
+        left, _, right = line.rpartition("@")
+        name, _, what = left.partition(" ")
+        result[name] = what + right.partition(" -> ")[1] + right.partition(" -> ")[2]
+    return result
+
+
 READERS = {
     "status": _status,
     "mountinfo": _mountinfo,
     "environ": _environ,
-    "cwd": _whole,
     "limits": _limits,
     "cmdline": _whole,
-    "exe": _whole,
-    "fds": _fds,
     "uts": _whole,
     "cgroup": _whole,
-    "files": _first_word,
+    "files": _files,
     "stat": _stat,
     "ionice": _whole,
-    "dev": _keyed_lines,
-    "links": _keyed_lines,
+    "dev": _dev,
     "dirs": _keyed_lines,
     "lo": _whole,
     "masked": _keyed_lines,
+    "sizes": _keyed_lines,
     "readonly": _keyed_lines,
     "write": _keyed_lines,
 }

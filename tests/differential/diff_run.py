@@ -187,7 +187,9 @@ def observe(case: Case, runtime: Runtime, workshop: Workshop) -> Facts:
         try:
             found = MODES[case.mode](case, runtime, bundle)
         finally:
-            runtime.call("delete", "--force", bundle.id)
+            # All runtimes keep a container's state so.
+            if (runtime.root / bundle.id).exists():
+                runtime.call("delete", "--force", bundle.id)
             runtime.ids.remove(bundle.id)
         return {key: _neutral(value, bundle) for key, value in found.items()}
 
