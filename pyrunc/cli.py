@@ -30,18 +30,29 @@ COMMANDS = (
 
 GLOBAL_FLAGS = (
     Flag("debug", "log what is being done", SWITCH),
-    Flag("log", "append the log to FILE in place of standard error", value="FILE"),
+    Flag("log-level", "what to log: error, warning or debug", value="LEVEL", default="warning"),
+    Flag(
+        "log",
+        "where to log in place of standard error: FILE, file:FILE, journald:NAME or syslog:NAME",
+        value="FILE",
+    ),
     Flag("log-format", '"text" or "json"', value="FORMAT", default="text"),
     Flag("root", "directory for the state of containers", value="DIR", default="/run/pyrunc"),
     Flag("criu", "accepted and ignored: criu is looked up in $PATH", value="PATH"),
     Flag("systemd-cgroup", "let systemd make cgroups; cgroupsPath is slice:prefix:name", SWITCH),
+    Flag(
+        "cgroup-manager",
+        "who makes cgroups: cgroupfs, systemd (as --systemd-cgroup), or disabled, which makes none",
+        value="MANAGER",
+        default="cgroupfs",
+    ),
     Flag(
         "rootless",
         'go on where cgroups are out of reach: "true", "false" or "auto"',
         value="WHEN",
         default="auto",
     ),
-    Flag("version, v", "print the version", SWITCH),
+    Flag("version, v, V", "print the version", SWITCH),
 )
 
 INTERNAL = "internal error: "
@@ -127,6 +138,13 @@ def _globals(options: Options) -> Globals:
     log_format = options.text("log-format", "text")
     rootless = options.text("rootless", "auto")
     path = options.text("log")
+    level = "debug" if options.on("debug") else options.text("log-level", "warning")
+    if level not in ("debug", "warning", "error"):
+        raise Error(f"invalid log-level: {level}: want error, warning or debug")
+    cgroups = "systemd" if options.on("systemd-cgroup") else "cgroupfs"
+    cgroups = options.text("cgroup-manager", cgroups)
+    if cgroups not in ("cgroupfs", "systemd", "disabled"):
+        raise Error(f"invalid cgroup-manager: {cgroups}: want cgroupfs, systemd or disabled")
     if log_format not in ("text", "json"):
         raise Error(f"invalid log-format: {log_format}")
     if rootless in ("1", "t", "T", "TRUE", "True"):
@@ -136,15 +154,15 @@ def _globals(options: Options) -> Globals:
     elif rootless not in ("auto", "true", "false"):
         raise Error(f'invalid value "{rootless}" for --rootless: want true, false or auto')
     try:
-        log.setup(path or None, log_format, options.on("debug"))
+        log.setup(path or None, log_format, level)
     except OSError as error:
         raise from_os_error("open log file", error) from None
     return Globals(
         root=options.text("root"),
         log=path,
         log_format=log_format,
-        debug=options.on("debug"),
-        systemd_cgroup=options.on("systemd-cgroup"),
+        debug=log.debug_on,
+        cgroups=cgroups,
         rootless=rootless,
     )
 

@@ -15,10 +15,11 @@ class Globals:
 
     root: absolute path of the state directory; root_given: whether --root named it.
     log: path of the log file or ""; log_format: "text" or "json".
+    cgroups: "cgroupfs", "systemd", or "disabled": the container stays in its caller's.
     rootless: "auto", "true" or "false", as given; see is_rootless().
     """
 
-    __slots__ = ("debug", "log", "log_format", "root", "root_given", "rootless", "systemd_cgroup")
+    __slots__ = ("cgroups", "debug", "log", "log_format", "root", "root_given", "rootless")
 
     def __init__(
         self,
@@ -27,7 +28,7 @@ class Globals:
         log: str = "",
         log_format: str = "text",
         debug: bool = False,
-        systemd_cgroup: bool = False,
+        cgroups: str = "cgroupfs",
         rootless: str = "auto",
     ) -> None:
         self.root_given = bool(root)
@@ -35,7 +36,7 @@ class Globals:
         self.log = log
         self.log_format = log_format
         self.debug = debug
-        self.systemd_cgroup = systemd_cgroup
+        self.cgroups = cgroups
         self.rootless = rootless
 
     def is_rootless(self) -> bool:
@@ -48,7 +49,7 @@ class Globals:
             return self.rootless == "true"
         if posix.geteuid():
             return True
-        return _root_of_a_user() if self.systemd_cgroup else in_user_namespace()
+        return _root_of_a_user() if self.cgroups == "systemd" else in_user_namespace()
 
 
 def default_root() -> str:

@@ -1,4 +1,5 @@
-"""The log: logrus lines on standard error, or text or JSON lines in a file (`--log`, `--log-format`).
+"""The log: logrus lines on standard error, or text or JSON lines in a file (`--log`, `--log-format`);
+or messages to the journal or to syslog (`--log journald:NAME`), see logservice.py.
 
 Engines parse this. podman reads the whole JSON log as one object and containerd takes the last line with level "error",
 so at the default level nothing is written before an error, and each line is one write(2) with O_APPEND.
@@ -9,11 +10,15 @@ Import cost: posix, time.
 import posix
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.logservice import Service
+
 LEVELS = ("debug", "info", "warning", "error")
 
 
 class Log:
-    """Where messages go. `path` None is standard error; `debug` also lets debug and info messages through.
+    """Where messages go. `path` None is standard error.
 
     With a file, an error also goes bare to standard error, as runc does: go-runc puts it into the text that
     engines grep.
@@ -23,19 +28,35 @@ class Log:
         self.fd = 2
         self.json = False
         self.debug_on = False
+        self.warning_on = True
+        self.service: Service | None = None
 
-    def setup(self, path: "str | None", log_format: str, debug: bool) -> None:
-        """Open the log. log_format: "text" or "json"."""
+    def setup(self, path: "str | None", log_format: str, level: str) -> None:
+        """Open the log.
+
+        path: of a file, also as "file:PATH"; or journald:NAME, syslog:NAME. log_format: "text" or "json".
+        level: "debug", "warning" or "error", the least that is logged.
+        """
         self.json = log_format == "json"
-        self.debug_on = debug
-        if path:
+        self.debug_on = level == "debug"
+        self.warning_on = level != "error"
+        if path and path.startswith(("journald:", "syslog:")):
+            from pyrunc.logservice import Service
+
+            self.service = Service(path)
+            self.fd = self.service.fd
+        elif path:
+            path = path.removeprefix("file:")
             flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC
             self.fd = posix.open(path, flags, 0o644)
 
     def write(self, level: str, message: str, extra: "dict[str, object] | None" = None) -> None:
         """Write one line; a log that cannot be written is no reason to fail."""
-        line = self.format(level, message, extra)
         try:
+            if self.service is not None:
+                self.service.send(level, message)
+                return
+            line = self.format(level, message, extra)
             posix.write(self.fd, line.encode("utf-8", "backslashreplace"))
         except OSError:
             pass
@@ -63,7 +84,8 @@ class Log:
                 pass
 
     def warning(self, message: str) -> None:
-        self.write("warning", message)
+        if self.warning_on:
+            self.write("warning", message)
 
     def debug(self, message: str) -> None:
         if self.debug_on:

@@ -12,7 +12,8 @@ PACKAGE = ROOT / "pyrunc"
 BASE = {"", "errors", "log", "thirdparty"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
-    "log": {"", "errors"},
+    "log": {"", "errors", "logservice"},
+    "logservice": set(),
     "thirdparty": {"", "errors"},
     "globals": BASE,
     "config": BASE,

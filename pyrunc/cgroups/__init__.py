@@ -1,6 +1,6 @@
 """Control groups of version 2: the files, and the systemd driver, behind one interface.
 
-    manager = cgroups.manager(config["linux"], id, systemd=False, rootless=False, annotations={})
+    manager = cgroups.manager(config["linux"], id, driver="cgroupfs", rootless=False, annotations={})
     dirfd = manager.create()    # for CLONE_INTO_CGROUP, or None: see below
     manager.apply()             # writes the limits; Error with file, value and property
     program = manager.device_program()      # None, or eBPF for bpf.attach()
@@ -37,15 +37,16 @@ def manager(
     linux: "Mapping[str, Any]",
     id: str,
     *,
-    systemd: bool,
+    driver: str,
     rootless: bool,
     annotations: "dict[str, str] | None" = None,
     owner: "int | None" = None,
 ) -> Manager:
     """The manager of a container that is to be created. Touches nothing yet.
 
-    linux: the configuration's `linux` (may be empty). systemd: the systemd driver, whose
-    cgroupsPath is `slice:prefix:name`. rootless: the caller may lack the right to make cgroups.
+    linux: the configuration's `linux` (may be empty). driver: "cgroupfs"; "systemd", whose
+    cgroupsPath is `slice:prefix:name`; or "disabled": no cgroup, and no limits.
+    rootless: the caller may lack the right to make cgroups.
     annotations: the configuration's, for `org.systemd.property.*` and `run.oci.delegate-cgroup`.
     owner: delegate.owner(config), which says whom the cgroup is delegated to.
     """
@@ -57,7 +58,12 @@ def manager(
     resources = linux.get("resources")
     annotations = annotations or {}
     self: Manager
-    if systemd:
+    if driver == "disabled":
+        nowhere = detect.Host(host.mode, "", ())
+        self = Manager("", rootless=rootless, explicit=False, resources=None, host=nowhere)
+        self.owner = None
+        return self
+    if driver == "systemd":
         from pyrunc.cgroups.systemd import SystemdManager
 
         self = SystemdManager.planned(

@@ -23,18 +23,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CONFIG = "configuration in place of the bundle's config.json"
 BUNDLE = "directory with config.json, by default the current one"
 NO_PIVOT = "move the root file system in place of pivot_root(2), for hosts that run from a ramdisk"
 NO_NEW_KEYRING = "leave the container the caller's session keyring"
+NO_SUBREAPER = "do not adopt the container's orphaned processes"
 
 FLAGS = (
     Flag("bundle, b", BUNDLE, value="DIR"),
+    Flag("config, f", CONFIG, value="FILE"),
     Flag("console-socket", CONSOLE_SOCKET, value="PATH"),
     Flag("pidfd-socket", PIDFD_SOCKET, value="PATH"),
     Flag("pid-file", PID_FILE, value="FILE"),
     Flag("no-pivot", NO_PIVOT, SWITCH),
     Flag("no-new-keyring", NO_NEW_KEYRING, SWITCH),
     Flag("preserve-fds", PRESERVE_FDS, NUMBER, value="N"),
+    Flag("no-subreaper", NO_SUBREAPER, SWITCH),
     Flag("trace", TRACE, value="FILE"),
 )
 
@@ -60,6 +64,7 @@ def request(options: Options, id: str, bundle: str = "") -> CreateRequest:
     return CreateRequest(
         id,
         absolute(options.text("bundle") or bundle or "."),
+        config=options.path("config"),
         console_socket=options.text("console-socket"),
         pidfd_socket=options.text("pidfd-socket"),
         pid_file=options.path("pid-file"),

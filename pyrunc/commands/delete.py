@@ -20,6 +20,7 @@ COMMAND = Command(
             "kill the container if it runs; no error if there is no such container",
             SWITCH,
         ),
+        Flag("regex, r", "the id is a regular expression: delete all containers it finds", SWITCH),
     ),
     text="""
 DESCRIPTION:
@@ -30,5 +31,11 @@ DESCRIPTION:
 
 
 def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
-    delete(globals_, arguments[0], options.on("force"))
+    force = options.on("force")
+    if options.on("regex"):
+        from pyrunc.container.matching import each
+
+        each(globals_, arguments[0], lambda id: delete(globals_, id, force))
+    else:
+        delete(globals_, arguments[0], force)
     return 0

@@ -17,6 +17,7 @@ COMMAND = Command(
     usage="<container-id> [signal]",
     most=2,
     flags=(
+        Flag("regex, r", "the id is a regular expression: signal all containers it finds", SWITCH),
         Flag("all, a", "to all processes of the container, and no error if none is left", SWITCH),
     ),
     text="""
@@ -30,5 +31,12 @@ DESCRIPTION:
 
 
 def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
-    kill(globals_, arguments[0], arguments[1] if len(arguments) > 1 else "TERM", options.on("all"))
+    signal = arguments[1] if len(arguments) > 1 else "TERM"
+    everyone = options.on("all")
+    if options.on("regex"):
+        from pyrunc.container.matching import each
+
+        each(globals_, arguments[0], lambda id: kill(globals_, id, signal, everyone))
+    else:
+        kill(globals_, arguments[0], signal, everyone)
     return 0

@@ -22,7 +22,6 @@ COMMAND = Command(
         *create_command.FLAGS,
         Flag("detach, d", "return once the program runs", SWITCH),
         Flag("keep", "do not delete the container when its program has ended", SWITCH),
-        Flag("no-subreaper", "do not adopt the container's orphaned processes", SWITCH),
     ),
     text="""
 DESCRIPTION:
@@ -40,7 +39,8 @@ DESCRIPTION:
 def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
     try:
         id, bundle = arguments[0], ""
-        if not options.given("bundle") and not _is_bundle(".") and _is_bundle(id):
+        named = options.given("bundle") or options.given("config")
+        if not named and not _is_bundle(".") and _is_bundle(id):
             bundle = id
             id = absolute(id).rpartition("/")[2]
         request = create_command.request(options, id, bundle)

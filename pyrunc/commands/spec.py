@@ -21,6 +21,7 @@ COMMAND = Command(
     most=0,
     flags=(
         Flag("bundle, b", "directory to write to, by default the current one", value="DIR"),
+        Flag("file, f", "file to write, by default config.json", value="FILE"),
         Flag("rootless", "for a container that its user makes without privileges", SWITCH),
     ),
     text="""
@@ -45,7 +46,8 @@ READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 
 
 def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
-    path = os.path.join(options.text("bundle", "."), "config.json")
+    name = options.text("file", "config.json")
+    path = os.path.join(options.text("bundle", "."), name)
     config = example(cgroup2=os.path.exists("/sys/fs/cgroup/cgroup.controllers"))
     if options.on("rootless"):
         make_rootless(config, os.geteuid(), os.getegid())
@@ -53,7 +55,7 @@ def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
         with open(path, "x", encoding="utf-8") as file:
             file.write(strict.dumps(config, indent="\t") + "\n")
     except FileExistsError:
-        raise Error("File config.json exists. Remove it first") from None
+        raise Error(f"File {name} exists. Remove it first") from None
     except OSError as error:
         raise from_os_error("write", error) from None
     return 0

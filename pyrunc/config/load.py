@@ -24,16 +24,17 @@ else:
         return value
 
 
-def load_config(bundle: str) -> "Config":
-    """The configuration in a bundle's directory, valid by the schema.
+def load_config(bundle: str, path: str = "") -> "Config":
+    """The configuration in a bundle's directory, or in the file `path`, valid by the schema.
 
     Raises ConfigError, with the pointer of what is wrong.
     """
-    path = bundle + "/config.json"
+    name = path or "config.json"
+    path = path or bundle + "/config.json"
     try:
         data = strict.read_file(path, "config.json")
     except FileNotFoundError:
-        raise ConfigError("JSON specification file config.json not found") from None
+        raise ConfigError(f"JSON specification file {name} not found") from None
     return parse_config(data)
 
 

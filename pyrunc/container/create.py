@@ -78,7 +78,7 @@ class Creation(Making):
         self.request = request
         self.listen = listen
         self.store = Store(globals_.root)
-        self.config: Config = load_config(request.bundle)
+        self.config: Config = load_config(request.bundle, request.config)
         self.state: State | None = None
         self.manager: cgroups.Manager | None = None
         self.lock: object = None
@@ -124,7 +124,7 @@ class Creation(Making):
         self.manager = manager = cgroups.manager(
             config.get("linux", {}),
             request.id,
-            systemd=self.globals.systemd_cgroup,
+            driver=self.globals.cgroups,
             rootless=self.globals.is_rootless(),
             annotations=config.get("annotations", {}),
             owner=delegate.owner(config),

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 class CreateRequest:
     """`create` and `run`.
 
-    bundle: directory with config.json. no_pivot, no_new_keyring, preserve_fds (a count), detach,
+    bundle: directory with config.json; config: path of another file in its place.
+    no_pivot, no_new_keyring, preserve_fds (a count), detach,
     keep, no_subreaper: as in pyrunc-run(8). trace: file for the times of steps.
     """
 
     __slots__ = (
         "bundle",
+        "config",
         "console_socket",
         "detach",
         "id",
@@ -38,6 +40,7 @@ class CreateRequest:
         id: str,
         bundle: str,
         *,
+        config: str = "",
         console_socket: str = "",
         pidfd_socket: str = "",
         pid_file: str = "",
@@ -51,6 +54,7 @@ class CreateRequest:
     ) -> None:
         self.id = id
         self.bundle = bundle
+        self.config = config
         self.console_socket = console_socket
         self.pidfd_socket = pidfd_socket
         self.pid_file = pid_file

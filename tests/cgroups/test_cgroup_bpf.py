@@ -24,7 +24,7 @@ def manager(needs_root: None) -> Iterator[Manager]:
     if not HOST.mount or not os.access(HOST.mount, os.W_OK):
         pytest.skip("no writable cgroup v2 is mounted")
     linux = {"cgroupsPath": f"/pyrunc-bpf-{os.getpid()}", "resources": {"devices": [DENY]}}
-    it = cgroups.manager(linux, "id", systemd=False, rootless=False)
+    it = cgroups.manager(linux, "id", driver="cgroupfs", rootless=False)
     it.create()
     yield it
     it.remove()

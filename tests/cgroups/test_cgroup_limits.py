@@ -33,7 +33,7 @@ def make(needs_v2: None) -> Iterator[Any]:
 
     def factory(resources: dict[str, Any], **more: Any) -> Manager:
         linux = {"cgroupsPath": f"/{NAME}/c{len(made)}", "resources": resources}
-        manager = cgroups.manager(linux, "id", systemd=False, rootless=False, **more)
+        manager = cgroups.manager(linux, "id", driver="cgroupfs", rootless=False, **more)
         made.append(manager)
         manager.create()
         manager.apply()
@@ -301,11 +301,11 @@ def test_no_internal_processes(make: Any) -> None:
     path = outer.path[len(HOST.mount) :]
     linux = {"cgroupsPath": path + "/inner", "resources": {"memory": {"limit": MIB}}}
     with pytest.raises(Error, match="no internal processes") as info:
-        cgroups.manager(linux, "id", systemd=False, rootless=False).create()
+        cgroups.manager(linux, "id", driver="cgroupfs", rootless=False).create()
     assert outer.path in info.value.hint
     assert not os.path.exists(outer.path + "/inner")
     assert value(outer, "cgroup.type") == "domain"
-    free = cgroups.manager({"cgroupsPath": path + "/inner"}, "id", systemd=False, rootless=False)
+    free = cgroups.manager({"cgroupsPath": path + "/inner"}, "id", driver="cgroupfs", rootless=False)
     assert free.create() is not None, "without limits it can run there"
     free.add(child.pid)
     assert free.procs() == [child.pid]
@@ -321,7 +321,7 @@ def test_thread_aware_limits_below_processes(make: Any) -> None:
     child.stdout.readline()
     path = outer.path[len(HOST.mount) :] + "/inner"
     linux = {"cgroupsPath": path, "resources": {"pids": {"limit": 5}}}
-    manager = cgroups.manager(linux, "id", systemd=False, rootless=False)
+    manager = cgroups.manager(linux, "id", driver="cgroupfs", rootless=False)
     manager.create()
     manager.apply()
     assert value(manager, "cgroup.type") == "threaded"
@@ -338,7 +338,7 @@ def test_a_thousand_cycles_leave_nothing(make: Any) -> None:
     before = sorted(os.listdir(f"{HOST.mount}/{NAME}"))
     for _ in range(1000):
         linux = {"cgroupsPath": f"/{NAME}/cycle", "resources": {"pids": {"limit": 9}}}
-        manager = cgroups.manager(linux, "id", systemd=False, rootless=False)
+        manager = cgroups.manager(linux, "id", driver="cgroupfs", rootless=False)
         manager.create()
         manager.apply()
         manager.remove()

@@ -34,7 +34,7 @@ def place(needs_root: None) -> Iterator[str]:
 
 def make(place: str, resources: dict[str, Any] | None = None, **more: Any) -> Manager:
     linux: dict[str, Any] = {"cgroupsPath": place, "resources": resources or {}}
-    return cgroups.manager(linux, "id", systemd=False, rootless=False, **more)
+    return cgroups.manager(linux, "id", driver="cgroupfs", rootless=False, **more)
 
 
 def sleeper(path: str) -> subprocess.Popen[bytes]:
@@ -327,7 +327,7 @@ def test_imports_stay_within_the_budget() -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); before = set(sys.modules)\n"
         "from pyrunc import cgroups\n"
-        "m = cgroups.manager({'resources': {'cpu': {'shares': 0}}}, 'x', systemd=False,"
+        "m = cgroups.manager({'resources': {'cpu': {'shares': 0}}}, 'x', driver='cgroupfs',"
         " rootless=False)\n"
         "m.device_program()\n"
         "print(sorted(n for n in set(sys.modules) - before if not n.startswith('pyrunc')))"

@@ -42,7 +42,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def plan(id: str, resources: dict[str, Any], path: str = "", **annotations: str) -> Manager:
     linux = {"cgroupsPath": path, "resources": resources}
     properties = {f"org.systemd.property.{key}": text for key, text in annotations.items()}
-    return cgroups.manager(linux, id, systemd=True, rootless=False, annotations=properties)
+    return cgroups.manager(linux, id, driver="systemd", rootless=False, annotations=properties)
 
 
 def test_life(sleeper: subprocess.Popen[bytes]) -> None:
@@ -144,7 +144,7 @@ def test_a_users_instance() -> None:
         "from pyrunc import cgroups\n"
         "child = subprocess.Popen(['sleep', '1000'])\n"
         "linux = {'resources': {'pids': {'limit': 5}, 'memory': {'limit': 33554432}}}\n"
-        "m = cgroups.manager(linux, 'rootless', systemd=True, rootless=True)\n"
+        "m = cgroups.manager(linux, 'rootless', driver='systemd', rootless=True)\n"
         "m.create(); m.add(child.pid)\n"
         "found = [m.path, m.procs() == [child.pid], m.stats()['pids']]\n"
         "m.remove()\n"
@@ -168,7 +168,7 @@ def test_rootless_without_delegation() -> None:
         "from pyrunc import cgroups\n"
         "from pyrunc.errors import Error\n"
         "for linux in ({}, {'cgroupsPath': '/x'}, {'resources': {'pids': {'limit': 5}}}):\n"
-        " try: print(cgroups.manager(linux, 'x', systemd=False, rootless=True).create())\n"
+        " try: print(cgroups.manager(linux, 'x', driver='cgroupfs', rootless=True).create())\n"
         " except Error as error: print(error, '|', error.hint)\n"
     )
     done = subprocess.run(

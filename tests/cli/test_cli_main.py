@@ -37,11 +37,11 @@ def call(*words: str, **settings: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(autouse=True)
 def _the_log_as_it_was() -> Iterator[None]:
-    before = (log.fd, log.json, log.debug_on)
+    before = (log.fd, log.json, log.debug_on, log.warning_on, log.service)
     yield
-    if log.fd != before[0]:
+    if log.fd != before[0] and log.service is None:
         os.close(log.fd)
-    log.fd, log.json, log.debug_on = before
+    log.fd, log.json, log.debug_on, log.warning_on, log.service = before
 
 
 @pytest.fixture
@@ -371,21 +371,21 @@ def test_default_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rootless", "systemd", "uid", "in_namespace", "expected"),
+    ("rootless", "driver", "uid", "in_namespace", "expected"),
     [
-        ("true", False, 0, False, True),
-        ("false", False, 7, True, False),
-        ("auto", False, 0, False, False),
-        ("auto", False, 7, False, True),
-        ("auto", False, 0, True, True),
-        ("auto", True, 0, False, False),
-        ("auto", True, 7, False, True),
-        ("auto", True, 0, True, True),
+        ("true", "cgroupfs", 0, False, True),
+        ("false", "cgroupfs", 7, True, False),
+        ("auto", "cgroupfs", 0, False, False),
+        ("auto", "cgroupfs", 7, False, True),
+        ("auto", "cgroupfs", 0, True, True),
+        ("auto", "systemd", 0, False, False),
+        ("auto", "systemd", 7, False, True),
+        ("auto", "systemd", 0, True, True),
     ],
 )
 def test_rootless(
     rootless: str,
-    systemd: bool,
+    driver: str,
     uid: int,
     in_namespace: bool,
     expected: bool,
@@ -396,7 +396,7 @@ def test_rootless(
     monkeypatch.delitem(posix.environ, b"USER", raising=False)
     monkeypatch.setattr(posix, "geteuid", lambda: uid)
     monkeypatch.setattr("pyrunc.globals.in_user_namespace", lambda: in_namespace)
-    assert Globals(rootless=rootless, systemd_cgroup=systemd).is_rootless() is expected
+    assert Globals(rootless=rootless, cgroups=driver).is_rootless() is expected
 
 
 def test_root_of_a_user_namespace_with_a_systemd_of_its_own(
@@ -407,8 +407,8 @@ def test_root_of_a_user_namespace_with_a_systemd_of_its_own(
     monkeypatch.setattr(posix, "geteuid", lambda: 0)
     monkeypatch.setattr("pyrunc.globals.in_user_namespace", lambda: True)
     monkeypatch.setitem(posix.environ, b"USER", b"root")
-    assert not Globals(systemd_cgroup=True).is_rootless()
-    assert Globals(systemd_cgroup=False).is_rootless()
+    assert not Globals(cgroups="systemd").is_rootless()
+    assert Globals(cgroups="cgroupfs").is_rootless()
 
 
 def test_criu_is_accepted(root: str, capfd: pytest.CaptureFixture[str]) -> None:
