@@ -17,6 +17,7 @@ import posix
 from pyrunc.container import failure
 from pyrunc.container.devices import restrict_existing
 from pyrunc.container.host import raise_hard_limits
+from pyrunc.container.making import NO_OPENAT2
 from pyrunc.errors import Error
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.console import Console
@@ -88,6 +89,10 @@ class Answers:
         key = step.key
         if self.creation.interrupted(step, errno):
             return True, ()
+        if step.name == "openat2" and errno in NO_OPENAT2:
+            errno, more = self.creation.reopen(step)
+            if not errno:
+                return False, more
         if type(key) is BindSource and errno == EACCES:
             errno = self._mounts().instead(step, self.session)
             if not errno:
@@ -98,7 +103,7 @@ class Answers:
             from pyrunc.container.target import Walk
 
             try:
-                Walk(self.session, Registers(CONVERSATION, 127), key.root).make(key)
+                Walk(self.session, key.root).make(key)
             except Error as error:
                 where = f"{step.why} ({step.at[1:]})" if step.at else step.why
                 raise error.prefixed(f"{failure.INIT}{where}: ") from None

@@ -1,8 +1,8 @@
 """Conducting a program: send it piece by piece, and decide where it asks or fails.
 
-A list of steps is cut at its syncs. At each, and at each failure, Python may put steps before what is left;
-registers keep
-their values from one piece to the next.
+A list of steps is cut at its syncs. At each, and at each failure, Python may put steps before what is left. Registers
+keep their values from one piece to the next; memory does not: what a step that may fail and be made good has behind it
+cannot read what was written before it.
 """
 
 from pyrunc.machine.ops import Label, Step
@@ -34,23 +34,22 @@ def conduct(
 ) -> None:
     """Run the steps to their end.
 
-    at_sync(key, reply): steps to do first, or None. at_failure(step, errno): whether to try the step again,
-    and steps to do
-    before that; or raises. sent: what `session.send` returned, where the first piece has been sent already.
+    at_sync(key, reply): steps to do first, or None; reply.notes has what came since the last sync without waiting.
+    at_failure(step, errno): whether to try the step again, and steps to do before that; or raises. sent: what
+    `session.send` returned, where the first piece has been sent already.
     """
     left = list(items)
+    notes: list[bytes] = []
     while left:
         piece, left = first_piece(left)
         steps = session.send(piece) if sent is None else sent
         sent = None
         reply = session.receive(steps)
-        notes = []
         while not reply.errno and reply.step is not None and reply.step.name == "reply":
             if reply.step.args[2]:
                 break
             notes.append(reply.data)
             reply = session.receive(steps)
-        reply.notes = notes
         if reply.errno:
             step = reply.step
             assert step is not None
@@ -58,6 +57,8 @@ def conduct(
             place = piece.index(step)
             left = [*more, *piece[place if again else place + 1 :], *left]
         else:
+            # Those before a step that failed and was made good are for the same sync.
+            reply.notes, notes = notes, []
             here = reply.step
             if here is not None and here.name == "reply":
                 more_steps = at_sync(here.key, reply)

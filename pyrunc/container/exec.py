@@ -29,7 +29,7 @@ from pyrunc.container.host import (
     send_fd,
     write_pid_file,
 )
-from pyrunc.container.making import Making, check_console, check_preserved
+from pyrunc.container.making import NO_OPENAT2, Making, check_console, check_preserved
 from pyrunc.container.processes import open_init
 from pyrunc.container.state import State
 from pyrunc.container.store import Store
@@ -286,6 +286,10 @@ class Execution(Making):
     def _at_failure(self, step: Step, errno: int) -> "tuple[bool, Items]":
         if self.interrupted(step, errno):
             return True, ()
+        if step.name == "openat2" and errno in NO_OPENAT2:
+            errno, more = self.reopen(step)
+            if not errno:
+                return False, more
         raise failure.step_error(step, errno, failure.SETUP)
 
     def _user(self, reply: "Reply") -> "Items":

@@ -7,6 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.machine.ops import Step
 
+ENOSYS = 38
+OLD_KERNEL = "pyrunc needs Linux 5.12; a seccomp filter around pyrunc may also hide newer system calls from it"
 SETUP = "unable to start container process: "
 INIT = SETUP + "error during container init: "
 
@@ -75,4 +77,5 @@ def told(
     # Only proc and sysfs are mounted where no link may be; elsewhere it is a loop of links.
     if errno == 40 and ("proc" in why or "sys" in why) and "mount" in why and name == "openat2":
         return Error(f"{prefix}{where}: must be mounted on ordinary directory", pointer=at, errno=errno)
-    return Error(f"{prefix}{where}: {short}: {strerror(errno)}", pointer=at, syscall=name, errno=errno)
+    hint = OLD_KERNEL if errno == ENOSYS else ""
+    return Error(f"{prefix}{where}: {short}: {strerror(errno)}", pointer=at, syscall=name, errno=errno, hint=hint)

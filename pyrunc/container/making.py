@@ -11,18 +11,24 @@ import posix
 from pyrunc.container import failure
 from pyrunc.container.host import reap, send_fd, write_file
 from pyrunc.errors import Error, from_os_error
+from pyrunc.machine.ops import Program, Reg
 from pyrunc.machine.session import Session, Trace, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from pyrunc.config.types import Process
     from pyrunc.globals import Globals
     from pyrunc.machine.ops import Label, Step
 
+    Items = Iterable[Step | Label]
+
 SIGKILL = 9
 EAGAIN = 11
+# What openat2(2) gives where there is none: of the kernel, and of a seccomp filter that does not know it.
+NO_OPENAT2 = (38, 1)  # ENOSYS, EPERM
 # Retries of a path walk that someone disturbs by renaming: 2 ms and more of them.
 _MOST_RETRIES = 4096
 
@@ -88,6 +94,25 @@ class Making:
             return False
         self._retries += 1
         return True
+
+    def reopen(self, step: "Step") -> "tuple[int, Items]":
+        """Do what a step's openat2 was to do where the kernel, or a seccomp filter around pyrunc, has none.
+
+        0 and steps to go on with after it, or the errno that is to be told.
+        """
+        from pyrunc.container.target import Walk
+
+        assert self.session is not None
+        root = step.args[0]
+        assert isinstance(root, Reg)
+        errno = Walk(self.session, root).reopen(step)
+        if not errno or errno in step.ok:
+            return 0, ()
+        if step.error is not None and (not step.only or errno in step.only):
+            p = Program()
+            p.jump(step.error)
+            return 0, p.items
+        return errno, ()
 
     def adjust_oom_score(self, process: "Process") -> None:
         """process.oomScoreAdj, written from outside, as the init may have lost the right to lower it. Without

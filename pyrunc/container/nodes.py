@@ -130,7 +130,7 @@ class Nodes:
         place = registers.take("place")
         target = Target(self.key.root, self.key.path, place, False, None)
         try:
-            Walk(self.session, registers, self.key.root).make(target)
+            Walk(self.session, self.key.root).make(target)
         except Error as error:
             raise error.prefixed(f"{self.where}: ") from None
         return place

@@ -12,7 +12,7 @@ from _socket import AF_UNIX, SOCK_STREAM, socketpair
 from _struct import Struct
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-from pyrunc.errors import Error
+from pyrunc.errors import Error, from_os_error
 from pyrunc.machine.assembler import MAGIC, assemble, syscall_numbers
 
 TYPE_CHECKING = False
@@ -208,7 +208,7 @@ def spawn(session: int, inherit: "tuple[int, ...]") -> int:
     """Start pyrunc-init on the descriptor `session`; `inherit` stay open in it under their numbers.
 
     Signals are as a container wants them: nothing blocked, nothing ignored (Python ignores SIGPIPE
-    and SIGXFSZ, and what is ignored would stay so across execve). Returns the pid.
+    and SIGXFSZ, and what is ignored would stay so across execve). Returns the pid. Raises Error.
     """
     actions = [(posix.POSIX_SPAWN_DUP2, fd, fd) for fd in (session, *inherit)]
     memfd = sealed_init()
@@ -221,6 +221,9 @@ def spawn(session: int, inherit: "tuple[int, ...]") -> int:
             setsigmask=(),
             setsigdef=SIGNALS,
         )
+    except OSError as error:
+        # A filter around pyrunc may refuse what posix_spawn(3) needs.
+        raise from_os_error("start pyrunc-init", error) from None
     finally:
         posix.close(memfd)
 

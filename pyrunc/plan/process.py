@@ -110,17 +110,21 @@ def change_directory(p: Program, process: "Process", root: Reg, pointer: str, *,
     """
     cwd = process.get("cwd") or "/"
     p.about(f'chdir to cwd ("{cwd}") set in config.json failed', f"{pointer}/cwd")
-    fd, later, done = p.reg("cwd"), Label("only the user may enter"), Label("in cwd")
+    fd, done = p.reg("cwd"), Label("in cwd")
+    closed, later = Label("only the user may reach it"), Label("only the user may enter")
     if make and clean(cwd):
         mount_point(p, root, clean(cwd), fd, directory=True)
     else:
-        open_in_root(p, root, clean(cwd), fd, only=(EACCES, EPERM), error=later)
+        open_in_root(p, root, clean(cwd), fd, only=(EACCES, EPERM), error=closed)
     p.call("fchdir", fd, only=(EACCES, EPERM), error=later)
+    p.call("close", fd)
     p.jump(done)
     p.label(later)
+    p.call("close", fd)
+    p.label(closed)
     p.call("chdir", b"/")
     p.label(done)
-    p.close(fd)
+    p.registers.give(fd)
 
 
 def change_directory_as_user(p: Program, process: "Process", pointer: str) -> None:
@@ -286,6 +290,9 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
     account = process.get("user") or {}
     sets = capabilities.Sets(process.get("capabilities"))
     uid, gid = account.get("uid") or 0, account.get("gid") or 0
+    if want:
+        # First: where its open has to be tried again, the memory of the steps before it is lost.
+        note_file(p, root, "etc/passwd", Space(FILE_SIZE, "passwd", raw=True))
     p.about("error looking for the executable", f"{pointer}/args/0")
     size = 16 * len(paths)
     answer = Space(size, "answer")
@@ -310,8 +317,6 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
     if as_user:
         p.call("setresuid", 0, -1, -1)
         p.call("setresgid", 0, -1, -1)
-    if want:
-        note_file(p, root, "etc/passwd", Space(FILE_SIZE, "passwd", raw=True))
     p.registers.give(result)
     key = LookUp(paths, want)
     p.sync(key, answer, size)
