@@ -3,16 +3,18 @@
     .venv/bin/python tools/copy_dependencies.py SITE_PACKAGES
 
 Copies each distribution that pyproject.toml's run-time dependencies lead to, file by file as
-recorded at its installation, and compiles it. No network, and no tools for tests or builds.
+recorded at its installation (by pip, or by dpkg where it is Debian's package), and compiles it.
+No network, and no tools for tests or builds.
 """
 
 import compileall
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from pathlib import Path
+from importlib.metadata import Distribution, PackageNotFoundError, PathDistribution, distribution
+from pathlib import Path, PurePath
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -48,12 +50,23 @@ def closure(requirements: list[str]) -> dict[str, Distribution]:
 
 def copy(source: Distribution, target: Path) -> None:
     """Copy a distribution's modules and metadata, but no scripts, into `target`."""
-    for file in source.files or []:
+    place = Path(str(source.locate_file("")))
+    for file in source.files or packaged(source, place):
         if ".." in file.parts or "__pycache__" in file.parts:
             continue
         destination = target / file
         destination.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(str(file.locate()), destination)
+        shutil.copyfile(place / file, destination)
+
+
+def packaged(source: Distribution, place: Path) -> list[PurePath]:
+    """The files in `place` of the Debian package that a distribution without a record is from."""
+    assert isinstance(source, PathDistribution)
+    metadata = str(source._path)  # no other way to ask where it was found
+    owner = subprocess.run(["dpkg", "-S", metadata], capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(["dpkg", "-L", owner.split(":")[0]], capture_output=True, text=True, check=True)
+    paths = [Path(name) for name in names.stdout.splitlines()]
+    return [path.relative_to(place) for path in paths if path.is_relative_to(place) and path.is_file()]
 
 
 def main() -> int:

@@ -3,8 +3,10 @@
     run [--machine uml|qemu] [--engines LIST] [--only GLOB] [--full] [--subject NAME] [--manager M]
 
 For each engine every scenario is run with the control first. A failure is a scenario that passes with
-the control and fails with pyrunc; what fails with the control as well says nothing about pyrunc, and is
-listed. --full makes the loops as long as they are meant to be: 100 in a row, 50 at once.
+the control and fails with pyrunc, or that finds something else with pyrunc; what fails with the control
+as well says nothing about pyrunc, and is listed with the control's result. known.py lists the differences
+that are wanted. The status is 1 if there is a failure. --full makes the loops as long as they are meant
+to be: 100 in a row, 50 at once.
 """
 
 import argparse
@@ -13,10 +15,14 @@ import shutil
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import unified_diff
 from fnmatch import fnmatchcase
 
-from engines import scenarios_cli
+from engines import known, scenarios_cli
+from engines import scenarios_daemons as scenarios_daemons  # for their scenarios
+from engines import scenarios_life as scenarios_life
+from engines import scenarios_same as scenarios_same
 from engines.leftovers import leftovers
 from engines.scenarios import ALL, Engine, Failed, NotHere, Scenario
 from engines.setups import MAKERS, prepare
@@ -29,6 +35,7 @@ class Outcome:
     verdict: str
     detail: str = ""
     seconds: float = 0.0
+    value: object = None
 
 
 def attempt(scenario: Scenario, engine: Engine) -> Outcome:
@@ -36,7 +43,7 @@ def attempt(scenario: Scenario, engine: Engine) -> Outcome:
     begin = time.monotonic()
     outcome = Outcome("pass")
     try:
-        scenario.act(engine)
+        outcome.value = scenario.act(engine)
     except Failed as error:
         outcome = Outcome("fail", str(error))
     except NotHere as error:
@@ -56,8 +63,68 @@ def indented(text: str) -> str:
     return "        | " + text.strip().replace("\n", "\n        | ")
 
 
-def compare(name: str, scenarios: list[Scenario], options: argparse.Namespace) -> tuple[int, int]:
-    """Run an engine's scenarios with both runtimes; returns the failures and those of both."""
+@dataclass
+class Summary:
+    """What has been found so far."""
+
+    total: int = 0
+    passed: int = 0
+    failures: list[str] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)
+    both: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, engine: str, scenario: str, control: Outcome, subject: Outcome) -> None:
+        """Judge one scenario's two outcomes."""
+        name = f"{engine} {scenario}"
+        self.total += 1
+        if subject.verdict == "skip":
+            self.skipped.append(f"{name}: {subject.detail}")
+        elif subject.verdict == "fail" and control.verdict == "fail":
+            why = known.reason(known.BOTH, engine, scenario) or first_line(control.detail)
+            self.both.append(f"{name}: {why}")
+        elif subject.verdict == "fail":
+            self.failures.append(f"{name}\n{indented(subject.detail)}")
+        elif control.verdict == "pass" and (lines := differences(control.value, subject.value)):
+            left = known.unexplained(engine, scenario, lines)
+            if left:
+                self.failures.append(f"{name} differs\n{indented(chr(10).join(left))}")
+            else:
+                self.wanted.append(f"{name}: {known.reason(known.WANTED, engine, scenario)}")
+        else:
+            self.passed += 1
+
+    def show(self, control: str, subject: str) -> None:
+        """The end of the output."""
+        for title, lines in (
+            ("skipped", self.skipped),
+            (f"fail with {control} as well", self.both),
+            (f"differ from {control}, as wanted", self.wanted),
+            (f"FAIL with {subject} only", self.failures),
+        ):
+            if lines:
+                print(f"== {title}: {len(lines)}")
+                print("\n".join(lines))
+        print(
+            f"== {self.total} results with {subject}: {self.passed} as with {control}, {len(self.wanted)} differ as "
+            f"wanted, {len(self.both)} fail with both, {len(self.skipped)} skipped, {len(self.failures)} FAILURES",
+            flush=True,
+        )
+
+
+def first_line(text: str) -> str:
+    """What a failure says, in short."""
+    return next((line for line in reversed(text.strip().splitlines()) if line.strip()), "")[:200]
+
+
+def differences(control: object, subject: object) -> list[str]:
+    """The lines that differ, "-" for the control's and "+" for the subject's."""
+    lines = unified_diff(str(control).splitlines(), str(subject).splitlines(), lineterm="", n=0)
+    return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+
+
+def compare(name: str, scenarios: list[Scenario], options: argparse.Namespace, summary: Summary) -> None:
+    """Run an engine's scenarios with both runtimes."""
     results: dict[str, dict[str, Outcome]] = {}
     for runtime in dict.fromkeys((options.control, options.subject)):
         path = shutil.which(runtime)
@@ -68,6 +135,7 @@ def compare(name: str, scenarios: list[Scenario], options: argparse.Namespace) -
         except Failed as error:
             outcome = Outcome("fail", f"setting up {name}: {error}")
             results[runtime] = {s.name: outcome for s in scenarios}
+            print(f"{name:16} {runtime:8} {outcome.detail}", flush=True)
             continue
         results[runtime] = {}
         for scenario in scenarios:
@@ -78,18 +146,9 @@ def compare(name: str, scenarios: list[Scenario], options: argparse.Namespace) -
                 print(indented(found.detail), flush=True)
         left = leftovers(runtime)
         results[runtime]["nothing-left-behind"] = Outcome("fail" if left else "pass", left)
-    failures = both = 0
+    nothing = Outcome("pass")
     for scenario_name, subject in results[options.subject].items():
-        control = results[options.control][scenario_name]
-        if subject.verdict != "fail":
-            continue
-        if control.verdict == "fail":
-            both += 1
-            print(f"known: {name} {scenario_name} fails with {options.control} as well")
-        else:
-            failures += 1
-            print(f"FAILURE: {name} {scenario_name}\n{indented(subject.detail)}")
-    return failures, both
+        summary.add(name, scenario_name, results[options.control].get(scenario_name, nothing), subject)
 
 
 def main() -> int:
@@ -128,16 +187,12 @@ def main() -> int:
     if options.full:
         scenarios_cli.Counts.serial, scenarios_cli.Counts.parallel = 100, 50
     prepare()
-    failures = both = total = 0
+    summary = Summary()
     for name, scenarios in chosen.items():
         if scenarios:
-            failed, known = compare(name, scenarios, options)
-            failures, both, total = failures + failed, both + known, total + len(scenarios)
-    print(
-        f"{total} scenarios with {options.subject}: {failures} fail that pass with "
-        f"{options.control}, {both} fail with both"
-    )
-    return 1 if failures else 0
+            compare(name, scenarios, options, summary)
+    summary.show(options.control, options.subject)
+    return 1 if summary.failures or not summary.passed else 0
 
 
 if __name__ == "__main__":

@@ -154,13 +154,13 @@ class Scenario:
 
     name: str
     engines: tuple[str, ...]
-    act: Callable[[Any], None]
+    act: Callable[[Any], object]  # what it returns has to be the same with both runtimes
     machine: str = ""  # "qemu" where User-mode Linux lacks something
 
 
 ALL: list[Scenario] = []
 
-Act = Callable[[Any], None]
+Act = Callable[[Any], object]
 
 
 def scenario(*engines: str, machine: str = "") -> Callable[[Act], Act]:

@@ -16,7 +16,7 @@ BLOCKS = Path(__file__).resolve().parent / "blocks"
 WORK = Path("/var/tmp/engines")
 APPLETS = (
     "sh cat echo ls id hostname mount umount grep head wc tr touch rm mkdir mknod stat sleep true "
-    "false readlink tty stty kill pwd env cut seq dd"
+    "false readlink tty stty kill pwd env cut seq dd sort sed uname ps sync date"
 ).split()
 
 
@@ -154,7 +154,7 @@ def cri(runtime: str, path: str, machine: str, manager: str) -> Engine:
         pause_image()
         containerd()
     engine = Cri("cri", runtime, [], machine=machine)
-    engine.client = str(Path(__file__).resolve().parent.parent.parent / "build/engines/cri")
+    engine.client = "/usr/local/bin/cri"
     return engine
 
 
