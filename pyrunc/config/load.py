@@ -35,7 +35,16 @@ def load_config(bundle: str, path: str = "") -> "Config":
         data = strict.read_file(path, "config.json")
     except FileNotFoundError:
         raise ConfigError(f"JSON specification file {name} not found") from None
-    return parse_config(data)
+    config = parse_config(data)
+    linux = config.get("linux", {})
+    if "uidMappings" not in linux and "gidMappings" not in linux:
+        for entry in linux.get("namespaces", ()):
+            if entry["type"] == "user" and not entry.get("path"):
+                from pyrunc.config.defaultmaps import default_maps
+
+                default_maps(config)
+                break
+    return config
 
 
 def parse_config(data: bytes, what: str = "config.json") -> "Config":

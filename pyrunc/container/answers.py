@@ -219,7 +219,7 @@ class Answers:
 
         assert self.plan.root is not None
         steps = Program(Registers(CONVERSATION, 127))
-        run_all(steps, inside, "createContainer", state_json(given), [], self.plan.root)
+        run_all(steps, inside, "createContainer", state_json(given), [], self.plan.root, self.facts.hook_files)
         return steps
 
     def _finish(self, key: LookUp, reply: "Reply") -> "Items":

@@ -219,6 +219,12 @@ class Creation(Making):
             inherit.append(facts.listener)
         if facts.cgroup is not None:
             inherit.append(facts.cgroup)
+        hooks = self.config.get("hooks", {})
+        if hooks.get("createContainer") or hooks.get("startContainer"):
+            from pyrunc.container.hooks import inherited_files
+
+            facts.hook_files = inherited_files(self.config, lowest)
+            inherit += [fd for fd in facts.hook_files if fd is not None]
         self.spawn_agent(theirs_agent, tuple(inherit))
         self.agent = Session(ours_agent, "agent", self.trace)
         self.session = Session(ours_child, "init", self.trace)
@@ -314,10 +320,12 @@ class Creation(Making):
             ]
         state.status_hint = status
         self.store.save(state)
-        if self.request.pidfd_socket:
-            pidfd = posix.pidfd_open(self.pid)
-            send_fd(self.request.pidfd_socket, pidfd, b"pidfd", "pidfd socket")
-            posix.close(pidfd)
+        receiver = self.config.get("annotations", {}).get("run.oci.pidfd_receiver", "")
+        for path in (self.request.pidfd_socket, receiver):
+            if path:
+                pidfd = posix.pidfd_open(self.pid)
+                send_fd(path, pidfd, b"pidfd", "pidfd socket")
+                posix.close(pidfd)
         if self.request.pid_file:
             write_pid_file(self.request.pid_file, self.pid)
         self.steps = session.send(self.last)

@@ -16,7 +16,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
 from time import monotonic
 
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, from_os_error, strerror
 from pyrunc.log import log
 
 TYPE_CHECKING = False
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from signal import SIGKILL, strsignal
     from typing import Any
+
+    from pyrunc.config.types import Config
+    from pyrunc.machine.ops import Fd
 
     Hook = Mapping[str, Any]
 else:
@@ -130,37 +133,108 @@ def run_hooks(hooks: "Sequence[Hook]", kind: str, state: "Mapping[str, Any]", *,
     hook's output and points to it.
     """
     document = state_json(state) if hooks else b""
-    for index, hook in enumerate(hooks):
-        log.debug(f"running {kind} hook #{index}: {hook['path']}")
-        run_hook(hook, kind, index, document, cwd=cwd)
+    files = output_files(state.get("annotations") or {}) if hooks else NO_FILES
+    try:
+        for index, hook in enumerate(hooks):
+            log.debug(f"running {kind} hook #{index}: {hook['path']}")
+            run_hook(hook, kind, index, document, cwd=cwd, files=files)
+    finally:
+        close_files(files)
 
 
 def run_poststop(hooks: "Sequence[Hook]", state: "Mapping[str, Any]", *, cwd: str) -> None:
     """Run the poststop hooks, each of them: a failure is a warning, and goes on as if there were none (runtime.md,
     "Lifecycle", step 13). The container is gone by then; the bundle may be, and then they run in "/"."""
     document = state_json(state)
+    try:
+        files = output_files(state.get("annotations") or {})
+    except Error as error:
+        log.warning(str(error))
+        files = NO_FILES
     for index, hook in enumerate(hooks):
         try:
-            run_hook(hook, "poststop", index, document, cwd=cwd)
+            run_hook(hook, "poststop", index, document, cwd=cwd, files=files)
+        except HookError as error:
+            # Scripts look for crun's words.
+            log.warning(f"poststop hook failed with exit code {error.status}: {error}")
         except Error as error:
             log.warning(str(error))
+    close_files(files)
 
 
-def run_hook(hook: "Hook", kind: str, index: int, state: bytes, *, cwd: str) -> None:
-    """Run hook number `index` of a kind with the state document; otherwise as run_hooks."""
+class HookError(Error):
+    """A hook that ran and did not succeed. status: its exit status, or 128 and the signal's number."""
+
+    def __init__(self, error: Error, status: int) -> None:
+        super().__init__(error.message, pointer=error.pointer)
+        code = posix.waitstatus_to_exitcode(status)
+        self.status = code if code >= 0 else 128 - code
+
+
+NO_FILES = (-1, -1)
+
+
+def output_files(annotations: "Mapping[str, str]") -> "tuple[int, int]":
+    """The files that run.oci.hooks.stdout and run.oci.hooks.stderr name, open to be appended to; -1 for
+    those not named. Errors: one cannot be opened."""
+    files = [-1, -1]
+    for index, name in enumerate(("run.oci.hooks.stdout", "run.oci.hooks.stderr")):
+        path = annotations.get(name)
+        if path:
+            flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC
+            try:
+                files[index] = _above_stdio(posix.open(path.encode(), flags, 0o600))
+            except OSError as error:
+                close_files((files[0], files[1]))
+                raise from_os_error(f"output of hooks (annotations/{name}): open", error) from None
+    return files[0], files[1]
+
+
+def inherited_files(config: "Config", lowest: int) -> "tuple[Fd | None, Fd | None]":
+    """output_files for the hooks that the container's init runs, under numbers from `lowest` on."""
+    from pyrunc.machine.ops import Fd
+
+    files = output_files(config.get("annotations", {}))
+    moved = [
+        Fd(fcntl(fd, F_DUPFD_CLOEXEC, lowest), "hooks' output") if fd >= 0 else None for fd in files
+    ]
+    close_files(files)
+    return moved[0], moved[1]
+
+
+def close_files(files: "tuple[int, int]") -> None:
+    """Close what output_files opened."""
+    for fd in files:
+        if fd >= 0:
+            posix.close(fd)
+
+
+def run_hook(
+    hook: "Hook",
+    kind: str,
+    index: int,
+    state: bytes,
+    *,
+    cwd: str,
+    files: "tuple[int, int]" = NO_FILES,
+) -> None:
+    """Run hook number `index` of a kind with the state document; otherwise as run_hooks.
+
+    files: descriptors for its output and its complaints; -1: they are kept for the error.
+    """
     descriptors: list[int] = []
     pid = 0
     try:
         stdin = _input(state, descriptors)
-        out, out_end = _pipe(descriptors)
-        err, err_end = _pipe(descriptors)
+        out, out_end = _output(files[0], descriptors)
+        err, err_end = _output(files[1], descriptors)
         pid = _spawn(hook, kind, index, cwd, (stdin, out_end, err_end))
         for fd in (stdin, out_end, err_end):
             descriptors.remove(fd)
             posix.close(fd)
         pidfd = posix.pidfd_open(pid)
         descriptors.append(pidfd)
-        outputs = {out: bytearray(), err: bytearray()}
+        outputs = {fd: bytearray() for fd in (out, err) if fd >= 0}
         timeout = hook.get("timeout")
         ended = _watch(pidfd, outputs, timeout)
         if not ended:
@@ -172,9 +246,9 @@ def run_hook(hook: "Hook", kind: str, index: int, state: bytes, *, cwd: str) -> 
         if not ended:
             raise failure(kind, index, timeout_text(timeout or 0))
         if status:
-            stdout, stderr = (_text(outputs[fd]) for fd in (out, err))
+            stdout, stderr = (_text(outputs.get(fd, bytearray())) for fd in (out, err))
             cause = f"{status_text(status)}, stdout: {stdout}, stderr: {stderr}"
-            raise failure(kind, index, cause)
+            raise HookError(failure(kind, index, cause), status)
     finally:
         if pid:
             posix.killpg(pid, SIGKILL)
@@ -198,6 +272,15 @@ def _pipe(descriptors: "list[int]") -> "tuple[int, int]":
     reading, writing = _above_stdio(reading), _above_stdio(writing)
     descriptors += (reading, writing)
     return reading, writing
+
+
+def _output(file: int, descriptors: "list[int]") -> "tuple[int, int]":
+    """Where a hook writes to: (the end to read from, the hook's); a file is not read."""
+    if file < 0:
+        return _pipe(descriptors)
+    copy = fcntl(file, F_DUPFD_CLOEXEC, 3)
+    descriptors.append(copy)
+    return -1, copy
 
 
 def _input(state: bytes, descriptors: "list[int]") -> int:

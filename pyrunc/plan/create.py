@@ -48,7 +48,8 @@ class Facts:
     None where the
     child is added by pid or there is none (by_pid tells which). before_clone: appends what the agent shall do
     first (device program).
-    exposed: for --no-pivot. hook_state: what startContainer hooks read. seccomp: the compiled filter and its
+    exposed: for --no-pivot. hook_state: what startContainer hooks read. hook_files: where hooks inside the
+    container write to, None for what is kept for errors. seccomp: the compiled filter and its
     flags.
     """
 
@@ -62,6 +63,7 @@ class Facts:
         "cgroup_path",
         "child",
         "exposed",
+        "hook_files",
         "hook_state",
         "id",
         "keyring",
@@ -87,6 +89,7 @@ class Facts:
         self.by_pid = False
         self.before_clone: Callable[[Program], None] | None = None
         self.exposed: list[str] = []
+        self.hook_files: tuple[Fd | None, Fd | None] = (None, None)
         self.hook_state = b"{}"
         self.pivot = True
         self.keyring = True
@@ -269,6 +272,7 @@ def _root_file_system(
         rootfs.move_root(p, root, facts.rootfs, facts.exposed)
     rootfs.final_propagation(p, config, root)
     if config["root"].get("readonly"):
+        process.make_directory(p, config["process"], root, "/process")
         rootfs.read_only_root(p, root)
 
 
@@ -310,7 +314,8 @@ def finish(
     With a listener the second part first waits for `start`.
     """
     ready = Program(plan.registers)
-    listener = process.only_what_is_needed(ready, facts.lowest, facts.listener)
+    needed = (facts.listener, *facts.hook_files)
+    listener, *files = process.only_what_is_needed(ready, facts.lowest, needed)
     spec: Process = config["process"]
     linux: Linux = config.get("linux") or {}
     if {"scheduler", "ioPriority"} & spec.keys() or {"memoryPolicy", "personality"} & linux.keys():
@@ -330,7 +335,7 @@ def finish(
         from pyrunc.plan.hooks import Prepared
 
         prepared = [
-            Prepared(last, hook, "startContainer", index, facts.hook_state, environ)
+            Prepared(last, hook, "startContainer", index, facts.hook_state, environ, (files[0], files[1]))
             for index, hook in enumerate(hooks)
         ]
     process.execute(

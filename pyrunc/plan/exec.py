@@ -241,7 +241,7 @@ def finish(
         from pyrunc.plan import attributes
 
         attributes.apply(ready, spec, linux, facts.pointer)
-    process.only_what_is_needed(ready, facts.lowest, None)
+    process.only_what_is_needed(ready, facts.lowest, ())
     ready.about("error waiting to be started")
     ready.sync("ready")
     last = Program(plan.registers)

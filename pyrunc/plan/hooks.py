@@ -5,12 +5,14 @@ before a seccomp
 filter is loaded that might forbid it: nothing blocks, whatever the hook reads or writes.
 """
 
-from pyrunc.machine.ops import At, Label, Program, Reg, Space, Words
-from pyrunc.plan.uapi import LAST_FD, SIGCHLD, SIGKILL
+from pyrunc.machine.ops import At, Fd, Label, Program, Reg, Space, Words
+from pyrunc.plan.uapi import CLOSE_RANGE_CLOEXEC, LAST_FD, SIGCHLD, SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.config.types import Hook
+
+    Files = tuple[Fd | None, Fd | None]
 
 OUTPUT = 2048
 _MFD_CLOEXEC = 1
@@ -39,11 +41,19 @@ class HookFailed:
 class Prepared:
     """A hook with its memory files."""
 
-    __slots__ = ("argv", "environ", "hook", "index", "input", "kind", "output", "pointer")
+    __slots__ = ("argv", "environ", "files", "hook", "index", "input", "kind", "output", "pointer")
 
     def __init__(
-        self, p: Program, hook: "Hook", kind: str, index: int, state: bytes, environ: "list[str]"
+        self,
+        p: Program,
+        hook: "Hook",
+        kind: str,
+        index: int,
+        state: bytes,
+        environ: "list[str]",
+        files: "Files" = (None, None),
     ) -> None:
+        self.files = files
         self.hook = hook
         self.kind = kind
         self.index = index
@@ -106,21 +116,25 @@ class Prepared:
         no = Label("not executed")
         p.call("setsid")
         p.call("dup3", self.input, 0, 0)
-        p.call("dup3", self.output, 1, 0)
-        p.call("dup3", self.output, 2, 0)
+        p.call("dup3", self.files[0] or self.output, 1, 0)
+        p.call("dup3", self.files[1] or self.output, 2, 0)
         # Whatever fails is told in the output: a reply would come on the session of the init.
         error = p.reg("error")
         if isinstance(directory, bytes):
             p.call("chdir", directory, dst=error, error=no)
         else:
             p.call("fchdir", directory, dst=error, error=no)
-        p.call("close_range", 3, LAST_FD, 0)
+        elsewhere = self.files[0] is not None
+        # Where the output is a file, the report below still needs the memory file.
+        p.call("close_range", 3, LAST_FD, CLOSE_RANGE_CLOEXEC if elsewhere else 0)
         argv = Words((*(word.encode() for word in self.argv), 0), "argv")
         envp = Words((*(entry.encode() for entry in self.environ), 0), "envp")
         p.call("execve", self.hook["path"].encode(), argv, envp, dst=error, error=no)
         p.label(no)
         report = Space(8, "errno")
         p.store(report, error, 8)
+        if elsewhere:
+            p.call("dup3", self.output, 1, 0)
         p.call("write", 1, NOT_EXECUTED, len(NOT_EXECUTED))
         p.call("write", 1, report, 8)
         p.call("exit_group", 127)
@@ -134,7 +148,8 @@ def run_all(
     state: bytes,
     environ: "list[str]",
     directory: "Reg | bytes",
+    files: "Files" = (None, None),
 ) -> None:
-    """All hooks of a kind, one after the other."""
+    """All hooks of a kind, one after the other. files: descriptors for what they write to 1 and to 2."""
     for index, hook in enumerate(hooks):
-        Prepared(p, hook, kind, index, state, environ).run(p, directory)
+        Prepared(p, hook, kind, index, state, environ, files).run(p, directory)

@@ -362,9 +362,9 @@ def _filesystem(
         words.append("ro")
     if kind == "sysfs" and context.userns:
         # A user namespace that does not own the network namespace may not mount sysfs: the host's is bound instead.
-        fallback, made = Label("bind the host's"), Label("made")
+        refused, fallback, made = Label("no sysfs"), Label("bind the host's"), Label("made")
         fs = p.reg("fs")
-        p.call("fsopen", b"sysfs", FSOPEN_CLOEXEC, dst=fs)
+        p.call("fsopen", b"sysfs", FSOPEN_CLOEXEC, dst=fs, only=(EPERM,), error=refused)
         configure(p, fs, words)
         p.call(
             "fsconfig",
@@ -377,13 +377,16 @@ def _filesystem(
             error=fallback,
         )
         p.call("fsmount", fs, FSMOUNT_CLOEXEC, attributes, dst=fd, only=(EPERM,), error=fallback)
+        p.call("close", fs)
         p.jump(made)
         p.label(fallback)
+        p.close(fs)
+        p.label(refused)
         tree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
         p.call("open_tree", AT_FDCWD, b"/sys", tree, dst=fd)
-        set_attributes(p, fd, mount_attr(attributes))
+        # With all that is mounted below it: it would stay writable.
+        set_attributes(p, fd, mount_attr(attributes), recursive=True)
         p.label(made)
-        p.close(fs)
     else:
         new_filesystem(p, kind, words, fd, attributes=attributes, mode_of=mode_of)
     _idmap(p, index, fd, mount, options, context.userns)

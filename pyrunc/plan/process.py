@@ -103,6 +103,16 @@ def session_keyring(p: Program, name: str) -> None:
     p.registers.give(keyring)
 
 
+def make_directory(p: Program, process: "Process", root: Reg, pointer: str) -> None:
+    """Make the working directory where it is missing, in a root that is to be read-only."""
+    cwd = clean(process.get("cwd") or "/")
+    if cwd:
+        p.about(f'chdir to cwd ("{process.get("cwd")}") set in config.json failed', f"{pointer}/cwd")
+        fd = p.reg("cwd")
+        mount_point(p, root, cwd, fd, directory=True)
+        p.close(fd)
+
+
 def change_directory(p: Program, process: "Process", root: Reg, pointer: str, *, make: bool) -> None:
     """Enter the working directory with root's rights; what only the user may enter is tried again later.
 
@@ -323,19 +333,23 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
     return key
 
 
-def only_what_is_needed(p: Program, lowest: int, listener: "Fd | None") -> "Fd | None":
-    """Close every descriptor but the container's and two of our own, under fixed numbers behind the container's.
+def only_what_is_needed(
+    p: Program, lowest: int, needed: "tuple[Fd | None, ...]"
+) -> "list[Fd | None]":
+    """Close every descriptor but the container's, the session and what is needed, which get fixed numbers behind
+    the container's.
 
-    Returns where the listening socket is then.
+    Returns where those are then.
     """
     p.about("error closing descriptors")
     p.call("dup3", SESSION, lowest, O_CLOEXEC, dst=SESSION)
-    moved = None
+    moved: list[Fd | None] = []
     first = lowest + 1
-    if listener is not None:
-        moved = Fd(first, "start.sock")
-        p.call("dup3", listener, moved, O_CLOEXEC)
-        first += 1
+    for fd in needed:
+        moved.append(None if fd is None else Fd(first, fd.name))
+        if fd is not None:
+            p.call("dup3", fd, moved[-1], O_CLOEXEC)
+            first += 1
     p.call("close_range", first, LAST_FD, 0)
     return moved
 
