@@ -37,6 +37,10 @@ def load_config(bundle: str, path: str = "") -> "Config":
         raise ConfigError(f"JSON specification file {name} not found") from None
     config = parse_config(data)
     linux = config.get("linux", {})
+    if b"idmap=" in data:
+        from pyrunc.config.idmapoption import expand
+
+        expand(config)
     if "uidMappings" not in linux and "gidMappings" not in linux:
         for entry in linux.get("namespaces", ()):
             if entry["type"] == "user" and not entry.get("path"):

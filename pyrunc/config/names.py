@@ -25,7 +25,7 @@ MOUNT_OPTIONS = frozenset(
     (
         "async bind defaults dirsync idmap iversion lazytime loud mand noiversion nolazytime nomand"
         " private rbind remount ridmap rprivate rshared rslave runbindable shared silent slave sync"
-        " tmpcopyup unbindable"
+        " copy-symlink dest-nofollow src-nofollow tmpcopyup unbindable"
     ).split()
     + _ATTRIBUTES
     + ["r" + name for name in _ATTRIBUTES]

@@ -81,7 +81,8 @@ class Walk:
         if directory is None:
             assert target.source is not None
             directory = self._is_directory(target.source)
-        errno = self.open(target.path.encode(errors="surrogateescape"), target.dst, O_PATH,
+        flags = O_PATH | (O_NOFOLLOW if target.nofollow else 0)
+        errno = self.open(target.path.encode(errors="surrogateescape"), target.dst, flags,
                           make=S_IFDIR if directory else S_IFREG)  # fmt: skip
         if errno == ELOOP:
             raise Error(f"/{target.path}: too many levels of symbolic links", errno=errno)

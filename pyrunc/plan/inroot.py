@@ -12,6 +12,7 @@ from pyrunc.plan.uapi import (
     ENOTDIR,
     O_CLOEXEC,
     O_DIRECTORY,
+    O_NOFOLLOW,
     O_PATH,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
@@ -73,11 +74,18 @@ class Target:
     """What the container layer has to make when a mount point is missing in a way that needs decisions
     (several missing components, dangling symbolic links): the step's key."""
 
-    __slots__ = ("directory", "dst", "path", "root", "source")
+    __slots__ = ("directory", "dst", "nofollow", "path", "root", "source")
 
     def __init__(
-        self, root: Reg, path: str, dst: Reg, directory: "bool | None", source: "Reg | None"
+        self,
+        root: Reg,
+        path: str,
+        dst: Reg,
+        directory: "bool | None",
+        source: "Reg | None",
+        nofollow: bool = False,
     ) -> None:
+        self.nofollow = nofollow
         self.root = root
         self.path = path
         self.dst = dst
@@ -102,18 +110,20 @@ def mount_point(
     source: "Reg | None" = None,
     resolve: int = 0,
     created: "Reg | None" = None,
+    nofollow: bool = False,
 ) -> None:
     """Open a mount point into `dst`, making it where it is missing.
 
     directory: whether to make a directory or an empty file; None: as what `source` refers to is.
-    created: a register that says afterwards whether it was missing (1) or not (0).
+    created: a register that says afterwards whether it was missing (1) or not (0). nofollow: a symbolic link is the
+    mount point itself, not what it leads to.
     Only a missing last component is made here; the rest is decided outside (Target).
     """
-    flags = O_PATH | (O_DIRECTORY if directory else 0)
+    flags = O_PATH | (O_DIRECTORY if directory else 0) | (O_NOFOLLOW if nofollow else 0)
     missing, found = Label(f"make /{path}"), Label(f"found /{path}")
     if created is not None:
         p.call("move", 0, dst=created)
-    key = Target(root, path, dst, directory, source)
+    key = Target(root, path, dst, directory, source, nofollow)
     open_in_root(
         p, root, path, dst, flags, resolve=resolve, only=(ENOENT,), error=missing, key=key
     )

@@ -73,7 +73,7 @@ PROPAGATION = {
 }
 
 # For `pyrunc features`.
-EXTENSIONS = ("bind", "rbind", "tmpcopyup", "idmap", "ridmap")
+EXTENSIONS = ("bind", "rbind", "tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow")
 
 
 def known_options() -> "list[str]":
@@ -86,19 +86,23 @@ class Options:
     """The options of one mount, sorted out.
 
     set/clear: attributes of this mount; tree_set/tree_clear: of the mount and all below; flagged: whether any
-    attribute was named at all; propagation: MS_* flags, one a step; superblock and data: words for the file system.
+    attribute was named at all; copy_symlink, src_nofollow, dest_nofollow: as crun(1).
+    propagation: MS_* flags, one a step; superblock and data: words for the file system.
     """
 
     __slots__ = (
         "bind",
         "clear",
+        "copy_symlink",
         "data",
+        "dest_nofollow",
         "flagged",
         "idmap",
         "propagation",
         "recursive",
         "remount",
         "set",
+        "src_nofollow",
         "superblock",
         "tmpcopyup",
         "tree_clear",
@@ -108,6 +112,7 @@ class Options:
     def __init__(self, names: "list[str]") -> None:
         self.set = self.clear = self.tree_set = self.tree_clear = 0
         self.bind = self.recursive = self.remount = self.flagged = self.tmpcopyup = False
+        self.copy_symlink = self.src_nofollow = self.dest_nofollow = False
         self.idmap = ""
         self.propagation: list[int] = []
         self.superblock: list[str] = []
@@ -133,6 +138,12 @@ class Options:
                 self.tmpcopyup = True
             elif name == "idmap" or name == "ridmap":
                 self.idmap = name
+            elif name == "copy-symlink":
+                self.copy_symlink = True
+            elif name == "src-nofollow":
+                self.src_nofollow = True
+            elif name == "dest-nofollow":
+                self.dest_nofollow = True
             elif name in _DATA or name not in SUPERBLOCK:
                 self.data.append(name)
             else:

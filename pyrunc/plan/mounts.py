@@ -12,8 +12,10 @@ from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_RECURSIVE,
+    AT_SYMLINK_NOFOLLOW,
     EACCES,
     EBUSY,
+    EEXIST,
     EINVAL,
     ENODEV,
     EPERM,
@@ -54,6 +56,8 @@ SETTABLE = (
     | MOUNT_ATTR_NOEXEC
     | MOUNT_ATTR_NOSYMFOLLOW
 )
+
+_LONGEST_LINK = 4095  # PATH_MAX without its NUL
 
 # Files below /proc that programs such as lxcfs may cover; anything else there could fool whoever reads /proc.
 PROC_FILES = (
@@ -277,19 +281,46 @@ def _bind(
         source_path = f"{context.bundle}/{source_path}"
     source, place = p.reg("source"), p.reg("target")
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if options.recursive else 0)
+    if options.src_nofollow:
+        flags |= AT_SYMLINK_NOFOLLOW
     name = source_path.encode(errors="surrogateescape")
+    done = Label("copied")
+    if options.copy_symlink:
+        _copy_symlink(p, name, target, context, done)
     p.call("open_tree", AT_FDCWD, name, flags, dst=source, key=BindSource())
     if target == "proc":
         # As above; what a bind mount brings is known only now.
         stat = Space(120, "statfs")
         p.call("fstatfs", source, stat)
         p.check(stat, 8, 0xFFFFFFFFFFFFFFFF, PROC_SUPER_MAGIC, EINVAL, key="not proc")
-    mount_point(p, context.root, target, place, directory=None, source=source)
+    nofollow = options.dest_nofollow
+    mount_point(p, context.root, target, place, directory=None, source=source, nofollow=nofollow)
     bind_attributes(p, source, options)
     _idmap(p, index, source, mount, options, False)
     _finish(p, source, place, options)
     p.close(place)
     p.close(source)
+    p.label(done)
+
+
+def _copy_symlink(p: Program, source: bytes, target: str, context: Context, done: Label) -> None:
+    """Where the source is a symbolic link: make the same in the container, and jump to `done`. One that is there
+    already, from an earlier run, stays."""
+    other = Label("no link")
+    text = Space(_LONGEST_LINK + 1, "link")
+    p.call("readlinkat", AT_FDCWD, source, text, _LONGEST_LINK, only=(EINVAL, EACCES), error=other)
+    head, _, tail = target.rpartition("/")
+    parent = p.reg("parent")
+    if head:
+        mount_point(p, context.root, head, parent)
+    else:
+        open_in_root(p, context.root, "", parent, O_PATH | O_DIRECTORY)
+    # Once more: what was read is lost where the mount point's parents were made in a conversation.
+    p.call("readlinkat", AT_FDCWD, source, text, _LONGEST_LINK)
+    p.call("symlinkat", text, parent, tail.encode(errors="surrogateescape"), ok=(EEXIST,))
+    p.close(parent)
+    p.jump(done)
+    p.label(other)
 
 
 class BindSource:
