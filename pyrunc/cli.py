@@ -212,7 +212,7 @@ def _usage(error: UsageError, command: "Command | None") -> None:
 
 
 def _report(error: Error) -> None:
-    """The error in the log, in JSON with its parts as fields; the hint on standard error."""
+    """The error in the log, in JSON with its parts as fields; the hint on standard error, where that is for people."""
     extra: dict[str, object] = {}
     if error.pointer:
         extra["pointer"] = error.pointer
@@ -223,17 +223,21 @@ def _report(error: Error) -> None:
     if error.hint:
         extra["hint"] = error.hint
     log.error(error.message, extra)
-    if error.hint:
-        _stderr(f"hint: {error.hint}\n")
+    _hint(error)
 
 
 def _report_raw(error: ExecError) -> None:
     """The text alone on standard error, where the program itself would have written."""
-    if log.fd == 2:
+    if log.fd == 2 and not log.json:
         _stderr(error.message + "\n")
+        _hint(error)
     else:
-        log.error(error.message)
-    if error.hint:
+        _report(error)
+
+
+def _hint(error: Error) -> None:
+    """Below the error; a log in JSON has it already, and nothing but objects."""
+    if error.hint and (log.fd != 2 or not log.json):
         _stderr(f"hint: {error.hint}\n")
 
 

@@ -39,6 +39,10 @@ def check_linux(linux: "Linux", namespaces: "dict[str, str]", *, euid: int) -> "
                 " and the clocks of its processes run already",
                 "/linux/timeOffsets",
             )
+        for clock in linux["timeOffsets"]:
+            # Each name is a clock, so none is merely a property that is not known yet.
+            if clock not in ("monotonic", "boottime"):
+                refuse(f'time namespaces have no clock "{clock}"', "/linux/timeOffsets/" + escaped(clock))
     for kind, paths in (
         ("maskedPaths", linux.get("maskedPaths", ())),
         ("readonlyPaths", linux.get("readonlyPaths", ())),
@@ -139,6 +143,8 @@ def is_mapped(number: int, mappings: "Iterable[IDMapping]") -> bool:
 
 def _check_devices(devices: "Iterable[Device]") -> None:
     for index, device in enumerate(devices):
+        if not device["path"].strip("/."):
+            refuse("a device cannot take the place of the root", f"/linux/devices/{index}/path")
         if device["type"] != "p":
             for number in ("major", "minor"):
                 if number not in device:

@@ -63,6 +63,7 @@ def _await_exec(creation: Creation) -> None:
     reply = session.until_exec(creation.steps, creation.handover("creating"))
     if reply is not None and reply.step is not None:
         if not reply.errno:
+            creation.hooked = True
             raise failure.hook_failed(reply.step.key, reply.data)
         raise failure.step_error(reply.step, reply.errno, failure.INIT)
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def start(globals_: "Globals", id: str, trace: str = "") -> None:
     """Start a created container. trace: a file for the times of the steps, or "".
 
-    Errors: it does not exist, is running or has stopped; its program cannot be executed; a poststart hook failed (the
-    container is stopped then: runtime.md, "Lifecycle").
+    Errors: it does not exist, is running or has stopped; its program cannot be executed; a startContainer or poststart
+    hook failed (the container is gone then: runtime.md, "Lifecycle").
     """
     store = Store(globals_.root)
     notify = None
@@ -40,7 +40,13 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
         state.status_hint = "started"
         store.save(state)
         times = Trace() if trace else None
-        release(store, state, times)
+        try:
+            release(store, state, times)
+        except Error as error:
+            # runtime.md, "Lifecycle", step 7: where a startContainer hook fails, the container's end follows.
+            if error.pointer.startswith("/hooks/"):
+                _destroy(store, state)
+            raise
         if times is not None:
             from pyrunc.container.trace import write
 
@@ -95,9 +101,13 @@ def after_start(store: Store, state: "State") -> None:
     try:
         run_hooks(state.config["hooks"]["poststart"], "poststart", state.hook_state("running"), cwd=state.bundle)
     except Error:
-        from pyrunc.container.delete import destroy
-
-        destroy(store, state)
+        _destroy(store, state)
         raise
+
+
+def _destroy(store: Store, state: "State") -> None:
+    from pyrunc.container.delete import destroy
+
+    destroy(store, state)
 
 

@@ -243,11 +243,12 @@ class LookUp:
     The reply: 16 bytes a candidate (the result of faccessat, the mode). A note before it is the text of /etc/passwd.
     """
 
-    __slots__ = ("passwd", "paths")
+    __slots__ = ("passwd", "paths", "pointer")
 
-    def __init__(self, paths: "list[str]", passwd: bool) -> None:
+    def __init__(self, paths: "list[str]", passwd: bool, pointer: str) -> None:
         self.paths = paths
         self.passwd = passwd
+        self.pointer = pointer
 
     def read(self, data: bytes, name: str) -> str:
         """The path to execute. Raises Error with the words engines look for."""
@@ -261,11 +262,11 @@ class LookUp:
                 return path
             if "/" in name:
                 if error == -1:
-                    raise Error(f'exec: "{name}": is a directory: permission denied')
-                if error in (ENOENT, ENOTDIR):
-                    raise Error(f'exec: "{name}": stat {name}: {strerror(error)}', errno=error)
-                raise Error(f'exec: "{name}": {strerror(error)}', errno=error)
-        raise Error(f'exec: "{name}": executable file not found in $PATH', errno=ENOENT)
+                    raise Error(f'exec: "{name}": is a directory: permission denied', pointer=self.pointer)
+                what = f"stat {name}: " if error in (ENOENT, ENOTDIR) else ""
+                raise Error(f'exec: "{name}": {what}{strerror(error)}', pointer=self.pointer, errno=error)
+        text = f'exec: "{name}": executable file not found in $PATH'
+        raise Error(text, pointer=self.pointer, errno=ENOENT)
 
 
 def note_file(p: Program, root: Reg, path: str, space: Space) -> None:
@@ -328,7 +329,7 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
         p.call("setresuid", 0, -1, -1)
         p.call("setresgid", 0, -1, -1)
     p.registers.give(result)
-    key = LookUp(paths, want)
+    key = LookUp(paths, want, f"{pointer}/args/0")
     p.sync(key, answer, size)
     return key
 

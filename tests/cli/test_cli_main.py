@@ -273,6 +273,16 @@ def test_json_log_is_one_object(
     assert capfd.readouterr().err == 'it "failed"\nhint: try harder\n'
 
 
+@pytest.mark.parametrize("kind", [Error, ExecError])
+def test_json_on_standard_error_is_nothing_but_an_object(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: type[Error]
+) -> None:
+    error = kind("it failed", pointer="/a/b", hint="try harder")
+    assert fail_with(error, monkeypatch, "--log-format=json", command="run") in (1, 255)
+    entry = json.loads(capfd.readouterr().err)
+    assert (entry["msg"], entry["pointer"], entry["hint"]) == ("it failed", "/a/b", "try harder")
+
+
 def test_debug_stays_out_of_standard_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -303,6 +303,16 @@ RUNC_TEXTS: list[tuple[Change, str, str]] = [
         "/linux/intelRdt/closID",
     ),
     (
+        put("/linux/devices", [{"path": "//.", "type": "c", "major": 1, "minor": 3}]),
+        "a device cannot take the place of the root",
+        "/linux/devices/0/path",
+    ),
+    (
+        both(put("/linux/namespaces/5", {"type": "time"}), put("/linux/timeOffsets", {"real/time": {"secs": 1}})),
+        'time namespaces have no clock "real/time"',
+        "/linux/timeOffsets/real~1time",
+    ),
+    (
         put("/mounts/7/options", ["bind", "ro", "size=1", "noexce"]),
         "bind mounts cannot have any filesystem-specific options applied: size=1,noexce",
         "/mounts/7/options/3",
