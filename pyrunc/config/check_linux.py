@@ -191,7 +191,8 @@ def _check_sysctl(name: str, namespaces: "dict[str, str]") -> None:
     path, dotted = (name, swapped) if slash >= 0 and (dot < 0 or slash < dot) else (swapped, name)
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):  # net/../kernel is not the network's
-        refuse(f'sysctl "{name}" is not a name of a kernel parameter', pointer)
+        text = "contains an invalid path: it is not a name of a kernel parameter"
+        refuse(f'sysctl "{name}" {text}', pointer)
     if dotted in IPC_SYSCTLS or dotted.startswith("fs.mqueue."):
         if "ipc" not in namespaces:
             refuse(f'sysctl "{name}" is not allowed in the hosts ipc namespace', pointer)

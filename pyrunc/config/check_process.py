@@ -16,6 +16,7 @@ SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 MOST_GROUPS = 65536  # NGROUPS_MAX
 MOST_CPUS = 65535
 LEAST_RUNTIME = 1024  # nanoseconds; the kernel's DL_SCALE
+MOST_TIME = 1 << 63  # nanoseconds, which is too many (sched(7))
 
 
 def check_process(process: "Process", pointer: str) -> "list[str]":
@@ -88,13 +89,31 @@ def _check_scheduler(scheduler: "Scheduler", pointer: str) -> None:
                 "scheduler runtime/deadline/period can only be specified for SchedDeadline policy",
                 pointer,
             )
-    elif not LEAST_RUNTIME <= runtime <= deadline <= (period or deadline):
-        refuse(
-            "scheduler for SCHED_DEADLINE: what has to hold is"
-            f" {LEAST_RUNTIME} <= runtime ({runtime}) <= deadline ({deadline})"
-            f" <= period ({period})",
-            pointer,
-        )
+    else:
+        _check_deadline(scheduler, pointer)
+
+
+def _check_deadline(scheduler: "Scheduler", pointer: str) -> None:
+    """What sched(7) asks of SCHED_DEADLINE, told in crun's words."""
+    what = "sched_setattr: `SCHED_DEADLINE`"
+    for name in ("runtime", "deadline"):
+        if name not in scheduler:
+            refuse(f"{what} requires `{name}`", pointer)
+    runtime, deadline = scheduler["runtime"], scheduler["deadline"]
+    period = scheduler.get("period", 0)
+    if not runtime:
+        refuse(f"{what} runtime must be greater than 0", pointer + "/runtime")
+    if runtime > deadline:
+        text = f"{what} runtime ({runtime}) must be <= deadline ({deadline})"
+        refuse(text, pointer + "/runtime")
+    if period and deadline > period:
+        text = f"{what} deadline ({deadline}) must be <= period ({period})"
+        refuse(text, pointer + "/deadline")
+    for name, value in (("runtime", runtime), ("deadline", deadline), ("period", period)):
+        least = LEAST_RUNTIME if name == "runtime" else 0
+        if not least <= value < MOST_TIME:
+            text = f"{what} {name} ({value}) must be between {least} and {MOST_TIME - 1}"
+            refuse(text, f"{pointer}/{name}")
 
 
 def _check_cpus(text: str, pointer: str) -> None:

@@ -25,7 +25,7 @@ from pyrunc.plan.create import finish
 from pyrunc.plan.devices import Node
 from pyrunc.plan.inroot import Target
 from pyrunc.plan.mounts import BindSource, CopyUp, IdMap, InheritMode
-from pyrunc.plan.namespaces import Namespaces
+from pyrunc.plan.namespaces import KEEP_GROUPS, Namespaces
 from pyrunc.plan.process import LookUp, environment, home_of
 from pyrunc.plan.uapi import CLONE_NEWUSER, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, FSCONFIG_SET_STRING
 
@@ -245,7 +245,7 @@ class Answers:
             self.facts,
             path,
             environment({**process, "env": env}, home),
-            deny_setgroups=self.deny_setgroups,
+            deny_setgroups=self.deny_setgroups or bool(self.state.annotations.get(KEEP_GROUPS)),
         )
         self.creation.last = last.items
         return ready

@@ -41,7 +41,7 @@ from pyrunc.machine.ops import Fd, Step
 from pyrunc.machine.session import Lost, Session, pair
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.create import CreatePlan, Facts, compile_create
-from pyrunc.plan.namespaces import Namespaces
+from pyrunc.plan.namespaces import KEEP_GROUPS, Namespaces
 from pyrunc.plan.process import check_capabilities
 
 TYPE_CHECKING = False
@@ -79,6 +79,8 @@ class Creation(Making):
         self.listen = listen
         self.store = Store(globals_.root)
         self.config: Config = load_config(request.bundle, request.config)
+        if self.config.get("annotations", {}).get(KEEP_GROUPS):
+            self.config["process"].get("user", {}).pop("additionalGids", None)
         self.state: State | None = None
         self.manager: cgroups.Manager | None = None
         self.lock: object = None

@@ -39,7 +39,7 @@ from pyrunc.machine.ops import Fd, Label, Step
 from pyrunc.machine.session import Lost, Session, pair
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
-from pyrunc.plan.namespaces import FLAGS
+from pyrunc.plan.namespaces import FLAGS, KEEP_GROUPS
 from pyrunc.plan.process import LookUp, check_capabilities, environment, home_of
 from pyrunc.plan.uapi import (
     CLONE_NEWCGROUP,
@@ -138,6 +138,9 @@ class Execution(Making):
         facts.pointer = "" if document is not None else "/process"
         config: Any = state.config
         self.spec, self.names = exec_process(config, request, document)
+        if state.annotations.get(KEEP_GROUPS):
+            facts.keep_groups = True
+            self.spec.get("user", {}).pop("additionalGids", None)
         facts.names = self.names is not None
         facts.linux = config.get("linux", {})
         check_selinux(self.spec, facts.pointer)

@@ -8,6 +8,7 @@ mounts.InheritMode and mounts.CopyUp, console.Console, "hooks", process.LookUp. 
 
 from _struct import pack
 
+from pyrunc.errors import ConfigError
 from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers
 from pyrunc.plan import (
     affinity,
@@ -165,7 +166,8 @@ def _child(
         p.sync("begin")
     affinity.run_anywhere(p)
     if spaces.has("user"):
-        namespaces.become_root(p, *base_ids(config), "/linux/uidMappings")
+        keep = bool(config.get("annotations", {}).get(namespaces.KEEP_GROUPS))
+        namespaces.become_root(p, *base_ids(config), "/linux/uidMappings", keep_groups=keep)
         if spaces.new & CLONE_NEWIPC:
             # Made by the namespace's root, whose /dev/mqueue is then.
             p.about("error creating the ipc namespace", spaces.pointers["ipc"])
@@ -248,6 +250,8 @@ def _root_file_system(
     context.cgroup_root = facts.cgroup_mount
     context.cgroup_path = facts.cgroup_path
     context.label = linux.get("mountLabel") or ""
+    if context.label:
+        context.label_option = _context_type(config)
     for index, mount in enumerate(config.get("mounts") or []):
         mounts.compile_mount(p, index, mount, context)
     if devices.needs_dev(config):
@@ -274,6 +278,17 @@ def _root_file_system(
     if config["root"].get("readonly"):
         process.make_directory(p, config["process"], root, "/process")
         rootfs.read_only_root(p, root)
+
+
+def _context_type(config: "Config") -> str:
+    """The mount option that takes linux.mountLabel: mount(8)'s "context", or what an annotation of crun's says."""
+    name = "run.oci.mount_context_type"
+    option = config.get("annotations", {}).get(name) or "context"
+    if option not in ("context", "fscontext", "defcontext", "rootcontext"):
+        raise ConfigError(
+            f'"{option}" is no mount option for a label (annotations/{name})', pointer=f"/annotations/{name}"
+        )
+    return option
 
 
 def _names(p: Program, config: "Config") -> None:

@@ -63,6 +63,7 @@ class ExecFacts:
         "child",
         "deny_setgroups",
         "ids",
+        "keep_groups",
         "keyring",
         "linux",
         "lowest",
@@ -85,6 +86,7 @@ class ExecFacts:
         self.rootfs = ""
         self.ids = (0, 0)
         self.deny_setgroups = False
+        self.keep_groups = False  # whether pyrunc's supplementary groups stay
         self.keyring = ""
         self.linux: Linux = {}
         self.lowest = 3
@@ -178,7 +180,7 @@ def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts, proc: "Reg | None"
     else:
         affinity.run_anywhere(p)
     if facts.spaces & CLONE_NEWUSER:
-        namespaces.become_root(p, *facts.ids, "")
+        namespaces.become_root(p, *facts.ids, "", keep_groups=facts.keep_groups)
     _label(p, spec, facts, proc)
     p.call("umask", 0)
     p.about("error entering the container's root file system")
@@ -252,7 +254,7 @@ def finish(
         path,
         environ,
         facts.pointer,
-        deny_setgroups=facts.deny_setgroups,
+        deny_setgroups=facts.deny_setgroups or facts.keep_groups,
         seccomp=facts.seccomp,
     )
     return ready, last

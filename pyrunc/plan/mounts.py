@@ -101,7 +101,8 @@ class Context:
     root: register of the root file system's descriptor. bundle: absolute path of the bundle. userns: whether the
     container has a user namespace other than pyrunc's. cgroup_ns: whether a private cgroup namespace.
     cgroup_path: the container's directory below the cgroup file system's mount, for mounts without a namespace.
-    late: steps to be done when all mounts are in place. label: SELinux mount label.
+    late: steps to be done when all mounts are in place. label: SELinux mount label, given
+    to file systems as label_option (mount(8), "context=").
     """
 
     __slots__ = (
@@ -110,6 +111,7 @@ class Context:
         "cgroup_path",
         "cgroup_root",
         "label",
+        "label_option",
         "late",
         "root",
         "userns",
@@ -123,6 +125,7 @@ class Context:
         self.cgroup_path = ""
         self.cgroup_root = "/sys/fs/cgroup"
         self.label = ""
+        self.label_option = "context"
         self.late: list[tuple[str, str, str, str]] = []
 
 
@@ -372,7 +375,7 @@ def _filesystem(
     source = mount.get("source") or kind
     words = [f"source={source}", *options.superblock, *split_data(options.data)]
     if context.label and kind not in ("proc", "sysfs", "mqueue"):
-        words.append(f"context={context.label}")
+        words.append(f"{context.label_option}={context.label}")
     attributes = options.set
     read_only_late = False
     mode_of = None

@@ -50,6 +50,10 @@ FLAGS = {
 }
 
 
+# An annotation of crun's: the container gets the supplementary groups that pyrunc has.
+KEEP_GROUPS = "run.oci.keep_original_groups"
+
+
 class Namespaces:
     """What the configuration wants of each type.
 
@@ -190,11 +194,17 @@ def begin_child(p: Program, session: Fd, agent: Fd) -> None:
     p.call("close", agent)
 
 
-def become_root(p: Program, uid: int, gid: int, pointer: str) -> None:
-    """Take the ids of root in a user namespace that was just entered: until then the process has none in it."""
+def become_root(
+    p: Program, uid: int, gid: int, pointer: str, *, keep_groups: bool = False
+) -> None:
+    """Take the ids of root in a user namespace that was just entered: until then the process has none in it.
+
+    keep_groups: the caller's supplementary groups stay.
+    """
     p.about("error becoming root in the user namespace", pointer)
     p.call("setresgid", gid, gid, gid)
-    p.call("setgroups", 0, None, ok=(EPERM,))
+    if not keep_groups:
+        p.call("setgroups", 0, None, ok=(EPERM,))
     # Capabilities stay: the uid that is left is not the namespace's root.
     p.call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
     p.call("setresuid", uid, uid, uid)

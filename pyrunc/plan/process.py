@@ -173,7 +173,8 @@ def own_stdio(p: Program, uid: int) -> None:
 
 
 def user(p: Program, process: "Process", pointer: str, *, deny_setgroups: bool) -> None:
-    """Groups, gid, uid, umask. deny_setgroups: an unprivileged user namespace; groups cannot be changed there."""
+    """Groups, gid, uid, umask. deny_setgroups: groups cannot be changed, in an unprivileged user namespace; or are
+    not to be."""
     account = process.get("user") or {}
     uid, gid = account.get("uid") or 0, account.get("gid") or 0
     groups = account.get("additionalGids") or []

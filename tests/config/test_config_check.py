@@ -98,6 +98,11 @@ def both(*changes: Change) -> Change:
     return change
 
 
+def deadline(**times: int) -> Change:
+    """A SCHED_DEADLINE with these times."""
+    return put("/process/scheduler", {"policy": "SCHED_DEADLINE", **times})
+
+
 def user_namespace(**linux: Any) -> Change:
     """A change: a new user namespace with maps, or other members of the Linux section."""
     maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -364,9 +369,39 @@ OTHERS: list[tuple[Change, str, str]] = [
         "/process/scheduler/priority",
     ),
     (
-        put("/process/scheduler", {"policy": "SCHED_DEADLINE", "runtime": 5000, "deadline": 4000}),
-        "what has to hold is",
+        deadline(deadline=20000000, period=20000000),
+        "sched_setattr: `SCHED_DEADLINE` requires `runtime`",
         "/process/scheduler",
+    ),
+    (
+        deadline(runtime=10000000, period=20000000),
+        "sched_setattr: `SCHED_DEADLINE` requires `deadline`",
+        "/process/scheduler",
+    ),
+    (
+        deadline(runtime=0, deadline=2000),
+        "sched_setattr: `SCHED_DEADLINE` runtime must be greater than 0",
+        "/process/scheduler/runtime",
+    ),
+    (
+        deadline(runtime=5000, deadline=4000),
+        "sched_setattr: `SCHED_DEADLINE` runtime (5000) must be <= deadline (4000)",
+        "/process/scheduler/runtime",
+    ),
+    (
+        deadline(runtime=5000, deadline=6000, period=5500),
+        "sched_setattr: `SCHED_DEADLINE` deadline (6000) must be <= period (5500)",
+        "/process/scheduler/deadline",
+    ),
+    (
+        deadline(runtime=1023, deadline=6000),
+        "sched_setattr: `SCHED_DEADLINE` runtime (1023) must be between 1024 and 9223372036854775807",
+        "/process/scheduler/runtime",
+    ),
+    (
+        deadline(runtime=2000, deadline=2000, period=1 << 63),
+        "sched_setattr: `SCHED_DEADLINE` period (9223372036854775808) must be between 0 and",
+        "/process/scheduler/period",
     ),
     (
         put("/process/execCPUAffinity", {"final": "3-1"}),
@@ -441,7 +476,7 @@ OTHERS: list[tuple[Change, str, str]] = [
     ),
     (
         put("/linux/sysctl", {"net/../kernel/core_pattern": "x"}),
-        "is not a name of a kernel parameter",
+        'sysctl "net/../kernel/core_pattern" contains an invalid path: it is not a name of a kernel parameter',
         "/linux/sysctl/net~1..~1kernel~1core_pattern",
     ),
     (
