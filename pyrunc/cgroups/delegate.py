@@ -19,19 +19,21 @@ FILES = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 def owner(config: "Mapping[str, Any]") -> "int | None":
     """The host's user id that a container's cgroup is to belong to; None: nobody but root. Pure.
 
-    A container gets its cgroup where it can see no other one and can write to it: with a new cgroup
-    namespace, a new user namespace and a writable cgroup mount. The owner is the process's user.
+    A container gets its cgroup where it can see no other one and can write to it (config-linux.md,
+    "Cgroup ownership"): with a new cgroup namespace and a writable cgroup mount. The owner is the process's user.
     """
     linux = config.get("linux") or {}
     new = {n.get("type") for n in linux.get("namespaces") or () if not n.get("path")}
-    if "cgroup" not in new or "user" not in new:
+    if "cgroup" not in new:
         return None
     for mount in config.get("mounts") or ():
         if mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ()):
             break
     else:
         return None
-    uid = ((config.get("process") or {}).get("user") or {}).get("uid") or 0
+    uid: int = ((config.get("process") or {}).get("user") or {}).get("uid") or 0
+    if all(n.get("type") != "user" for n in linux.get("namespaces") or ()):
+        return uid
     for mapping in linux.get("uidMappings") or ():
         first = mapping["containerID"]
         if first <= uid < first + mapping["size"]:

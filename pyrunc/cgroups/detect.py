@@ -7,6 +7,11 @@ import posix
 
 from pyrunc.cgroups import files
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 ROOT = "/sys/fs/cgroup"
 
 
@@ -52,6 +57,31 @@ def parse_mountinfo(data: bytes) -> "tuple[list[str], bool]":
         elif kind == b"cgroup":
             legacy = True
     return points, legacy
+
+
+def mount_flags(config: "Mapping[str, Any]", mount: str) -> "tuple[str, ...]":
+    """The options of the host's v2 file system that a mount of it for this container has to repeat.
+
+    There is one v2 file system. Mounting it again sets its options anew for everybody, unless the process that mounts
+    is in a cgroup namespace other than the first: without `nsdelegate` containers could leave their cgroups, without
+    `memory_recursiveprot` protection of memory ends. A namespace made for the container is never the first.
+    """
+    for space in (config.get("linux") or {}).get("namespaces") or ():
+        if space.get("type") == "cgroup" and not space.get("path"):
+            return ()
+    if not any(m.get("type") in ("cgroup", "cgroup2") for m in config.get("mounts") or ()):
+        return ()
+    fd = posix.open("/proc/self", files.DIRECTORY)
+    try:
+        data = files.read(fd, "mountinfo")
+    finally:
+        posix.close(fd)
+    for line in data.splitlines():
+        left, _, right = line.partition(b" - ")
+        if right.startswith(b"cgroup2 ") and left.split(b" ")[4] == mount.encode(errors="surrogateescape"):
+            words = right.split(b" ")[2].decode(errors="surrogateescape").split(",")
+            return tuple(word for word in words if word not in ("rw", "ro"))
+    return ()
 
 
 def detect(root: str = ROOT) -> Host:

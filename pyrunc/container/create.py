@@ -18,7 +18,7 @@ from _socket import AF_UNIX, SOCK_STREAM, socket
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc import cgroups
-from pyrunc.cgroups import delegate
+from pyrunc.cgroups import delegate, detect
 from pyrunc.config.check import check
 from pyrunc.config.load import load_config
 from pyrunc.container import failure
@@ -149,6 +149,7 @@ class Creation(Making):
             facts.cgroup = None
             facts.by_pid = bool(getattr(manager, "needs_pid", False))
         facts.cgroup_mount = getattr(manager.host, "mount", "") or "/sys/fs/cgroup"
+        facts.cgroup_flags = detect.mount_flags(config, facts.cgroup_mount)
         if manager.path.startswith(facts.cgroup_mount):
             facts.cgroup_path = manager.path[len(facts.cgroup_mount) :]
 

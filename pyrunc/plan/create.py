@@ -60,6 +60,7 @@ class Facts:
         "bundle",
         "by_pid",
         "cgroup",
+        "cgroup_flags",
         "cgroup_mount",
         "cgroup_path",
         "child",
@@ -86,6 +87,7 @@ class Facts:
         self.listener: Fd | None = Fd(13, "start.sock")
         self.cgroup: Fd | None = Fd(14, "cgroup")
         self.cgroup_mount = "/sys/fs/cgroup"
+        self.cgroup_flags: tuple[str, ...] = ()
         self.cgroup_path = ""
         self.by_pid = False
         self.before_clone: Callable[[Program], None] | None = None
@@ -248,6 +250,7 @@ def _root_file_system(
     context.userns = spaces.has("user") or not facts.privileged
     context.cgroup_ns = bool(spaces.has("cgroup"))
     context.cgroup_root = facts.cgroup_mount
+    context.cgroup_flags = facts.cgroup_flags
     context.cgroup_path = facts.cgroup_path
     context.label = linux.get("mountLabel") or ""
     if context.label:

@@ -101,12 +101,14 @@ class Context:
     root: register of the root file system's descriptor. bundle: absolute path of the bundle. userns: whether the
     container has a user namespace other than pyrunc's. cgroup_ns: whether a private cgroup namespace.
     cgroup_path: the container's directory below the cgroup file system's mount, for mounts without a namespace.
+    cgroup_flags: options that the host's cgroup file system has and has to keep.
     late: steps to be done when all mounts are in place. label: SELinux mount label, given
     to file systems as label_option (mount(8), "context=").
     """
 
     __slots__ = (
         "bundle",
+        "cgroup_flags",
         "cgroup_ns",
         "cgroup_path",
         "cgroup_root",
@@ -121,6 +123,7 @@ class Context:
         self.root = root
         self.bundle = bundle
         self.userns = False
+        self.cgroup_flags: tuple[str, ...] = ()
         self.cgroup_ns = True
         self.cgroup_path = ""
         self.cgroup_root = "/sys/fs/cgroup"
@@ -473,7 +476,7 @@ def _cgroup(
     fallback, made = Label("bind the host's"), Label("made")
     fs = p.reg("fs")
     p.call("fsopen", b"cgroup2", FSOPEN_CLOEXEC, dst=fs)
-    configure(p, fs, ["source=cgroup"])
+    configure(p, fs, ["source=cgroup", *context.cgroup_flags])
     errors = (EPERM, EBUSY, EACCES, ENODEV)
     p.call("fsconfig", fs, FSCONFIG_CMD_CREATE, None, None, 0, only=errors, error=fallback)
     p.call("fsmount", fs, FSMOUNT_CLOEXEC, options.set, dst=fd, only=(EPERM,), error=fallback)

@@ -290,3 +290,24 @@ def test_who_owns_a_delegated_group() -> None:
     config["linux"]["namespaces"][0]["path"] = "/x"
     assert delegate.owner(config) is None
     assert delegate.owner({}) is None
+    # Without a user namespace the container's ids are the host's.
+    config["linux"] = {"namespaces": [{"type": "cgroup"}]}
+    config["process"]["user"]["uid"] = 1000
+    assert delegate.owner(config) == 1000
+    # One that is joined has mappings that the configuration does not tell.
+    config["linux"]["namespaces"].append({"type": "user", "path": "/x"})
+    assert delegate.owner(config) is None
+
+
+def test_flags_are_repeated_where_a_mount_would_reset_them() -> None:
+    mounts = [{"destination": "/sys/fs/cgroup", "type": "cgroup"}]
+    host = detect.detect().mount
+    with open("/proc/self/mountinfo") as file:
+        lines = [line.split() for line in file if f" {host} " in line and " - cgroup2 " in line]
+    flags = set(lines[0][-1].split(",")) - {"rw", "ro"} if lines else set()
+    assert set(detect.mount_flags({"mounts": mounts}, host)) == flags
+    joined = {"namespaces": [{"type": "cgroup", "path": "/proc/1/ns/cgroup"}]}
+    assert set(detect.mount_flags({"mounts": mounts, "linux": joined}, host)) == flags
+    new = {"namespaces": [{"type": "cgroup"}]}
+    assert detect.mount_flags({"mounts": mounts, "linux": new}, host) == ()
+    assert detect.mount_flags({"linux": joined}, host) == ()

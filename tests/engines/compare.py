@@ -160,7 +160,7 @@ def main() -> int:
     )
     parser.add_argument("--machine", choices=("uml", "qemu"), default="uml")
     parser.add_argument("--engines", default=",".join(MAKERS))
-    parser.add_argument("--only", default="*", metavar="GLOB")
+    parser.add_argument("--only", action="append", metavar="GLOB", help="may be given more than once")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--control", default="runc")
     parser.add_argument("--subject", default="pyrunc")
@@ -174,7 +174,9 @@ def main() -> int:
         name: [
             s
             for s in ALL
-            if name in s.engines and fnmatchcase(s.name, options.only) and s.machine in ("", options.machine)
+            if name in s.engines
+            and any(fnmatchcase(s.name, glob) for glob in options.only or ["*"])
+            and s.machine in ("", options.machine)
         ]
         for name in names
     }

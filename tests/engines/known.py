@@ -26,7 +26,40 @@ class Known:
 
 
 # pyrunc's answer is another one than runc 1.1.15's, for a reason.
-WANTED: list[Known] = []
+WANTED: list[Known] = [
+    Known("*", "*", "masked folders share a tmpfs without room for files", ("/* tmpfs tmpfs relatime,ro  *",)),
+    Known(
+        "*",
+        "same-*uidmap*",
+        "mqueue belongs to root of the user namespace, as with crun; runc's group is unmapped",
+        ("drwxrwxrwt *mqueue",),
+    ),
+    Known("podman*", "same-proc-opts", "runc 1.1 refuses paths to protect that `subset=pid` does not have"),
+    Known(
+        "*",
+        "same-cpu-shares*",
+        "the conversion of cpu.shares to cpu.weight is that of runc since 1.3.2",
+        ("cpu.weight *",),
+    ),
+    Known("podman*", "same-pids-zero", "a limit of 0 is the least possible one, as in runc since 1.4, not none"),
+    Known("*", "same-volume-*shared", "rootfsPropagation shared is kept, as in runc since 1.2", ("/ overlay *",)),
+    Known("*", "same-volume-idmap*", "runc 1.1 ignores idmapped mounts"),
+    Known(
+        "*",
+        "same-uidmap-network-host",
+        "the host's own mount is bound, with another name of its source",
+        ("/sys/fs/cgroup cgroup2 *", "drwxrwxrwt *mqueue"),
+    ),
+    Known("*", "same-error-folder", "the system call's own error is named besides"),
+    Known(
+        "*",
+        "same-error-interpreter",
+        "start itself says why the program cannot run; with runc the container ends with a status, silently",
+    ),
+    Known("*", "same-memory-too-little", "the error names the limit; runc's is one of its own pipe or file"),
+    Known("*", "same-blkio-weight", "the error names the missing controller file"),
+    Known("*", "same-volume-root", "the error says that a mount over the root is refused"),
+]
 
 # Fails with runc as well: the engine or the guest cannot do it.
 BOTH: list[Known] = []

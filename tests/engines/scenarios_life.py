@@ -117,7 +117,9 @@ def terminal_keys(e: Engine) -> None:
     terminal.type("\x03")
     terminal.type("echo after $((40+2))\n")
     terminal.read("after 42")
-    terminal.type("\x10\x11")
+    for key in "\x10\x11":  # one at a time, as podman expects it from a keyboard
+        time.sleep(0.5)
+        terminal.type(key)
     terminal.end()
     expect(e.inspect(name)["State"]["Running"], "runs on after detaching")
 
@@ -525,3 +527,16 @@ def health_states(e: Engine) -> None:
     name = e.start("/bin/sleep", "60", flags=flags)
     e.call("healthcheck", "run", name, status=1)
     until(lambda: not e.inspect(name)["State"]["Running"], "killed by its health")
+
+
+@scenario("podman")
+def cgroup_options_stay(e: Engine) -> None:
+    """A container in the host's cgroup namespace does not reset the options of the host's cgroup file system."""
+    command("mount", "-o", "remount,nsdelegate,memory_recursiveprot", "/sys/fs/cgroup")
+    try:
+        e.run("/bin/true", flags=["--cgroupns", "host"])
+        with open("/proc/self/mountinfo") as file:
+            options = next(line.split()[-1] for line in file if " - cgroup2 " in line)
+        expect("nsdelegate" in options and "memory_recursiveprot" in options, options)
+    finally:
+        command("mount", "-o", "remount,nsdelegate,memory_recursiveprot", "/sys/fs/cgroup")

@@ -54,10 +54,26 @@ def without_numbers(text: str) -> str:
             part = line[3:]
         elif part == "mounts":
             line = mount(line)
-        line = re.sub(r"\b[0-9a-f]{12,64}\b", "ID", line)
+        elif part in ("devices", "folders") and re.match(r"d\S+ +\d+ ", line):
+            # Links and size of a folder tell how many processes the host has, or devices.
+            line = re.sub(r"^(\S+) +\d+ +(\d+) +(\d+) +\d+ ", r"\1 \2 \3 ", line)
+        # Capabilities and signals are numbers of that kind, too.
+        line = re.sub(r"^[0-9a-f]{12}$" if part == "status" else r"\b[0-9a-f]{12,64}\b", "ID", line)
+        line = re.sub(r"/userdata/overlay/\d+/", "/userdata/overlay/N/", line)
         line = re.sub(r"\b(s|v|pod)\d+(runc|pyrunc)?\b", "NAME", line)
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(sort_binds(lines))
+
+
+def sort_binds(lines: list[str]) -> list[str]:
+    """The engine's mounts of files of its own come in any order; the others' order is kept."""
+    own = ("/etc/", "/run/.", "/dev/shm ", "/tmp ", "/run ", "/var/tmp ")
+    begin = next((n for n, line in enumerate(lines) if line == "## mounts"), len(lines))
+    end = next((n for n, line in enumerate(lines) if n > begin and line.startswith("##")), len(lines))
+    part = lines[begin + 1 : end]
+    movable = sorted(line for line in part if line.startswith(own))
+    fixed = [line for line in part if not line.startswith(own)]
+    return [*lines[: begin + 1], *fixed, *movable, *lines[end:]]
 
 
 def mount(line: str) -> str:

@@ -51,6 +51,9 @@ def prepare() -> None:
     place = Path("/etc/containers/containers.conf.d")
     place.mkdir(parents=True, exist_ok=True)
     shutil.copy(BLOCKS / "podman.conf", place / "pyrunc.conf")
+    for name in ("/etc/subuid", "/etc/subgid"):  # for podman's --userns auto
+        with open(name, "a") as file:
+            file.write("containers:1000000:65536\n")
     make_image()
 
 
