@@ -242,6 +242,7 @@ class Creation(Making):
         except Lost:
             raise self.lost("the host agent ended", self.agent_pid) from None
         self.pid = int.from_bytes(reply.data, "little")
+        self.tell_made()
         self.end_agent()
         self.state.set_process(self.pid)
         self.adjust_oom_score(self.config["process"])
@@ -331,6 +332,7 @@ class Creation(Making):
                 posix.close(pidfd)
         if self.request.pid_file:
             write_pid_file(self.request.pid_file, self.pid)
+        log.debug("init: closing the pipe to signal completion")
         self.steps = session.send(self.last)
 
     def handover(self, status: str) -> "Handover | None":

@@ -226,9 +226,9 @@ class Execution(Making):
         self.spawn_agent(theirs_agent, tuple(inherit))
         self.agent = Session(ours_agent, "agent", self.trace)
         self.session = Session(ours_child, "process", self.trace)
-        log.debug("nsexec container setup")
         self.plan = plan = compile_exec(self.spec, facts)
         begin, steps = self._clone(plan)
+        self.tell_made()
         self.end_agent()
         self.adjust_oom_score(self.spec)
         if "intelRdt" in self.state.extra:

@@ -11,6 +11,7 @@ import posix
 from pyrunc.container import failure
 from pyrunc.container.host import reap, send_fd, write_file
 from pyrunc.errors import Error, from_os_error
+from pyrunc.log import log
 from pyrunc.machine.ops import Program, Reg
 from pyrunc.machine.session import Session, Trace, spawn
 
@@ -59,6 +60,14 @@ class Making:
         self.agent_pid = spawn(session, inherit)
         for fd in (session, *inherit):
             posix.close(fd)
+
+    def tell_made(self) -> None:
+        """For --debug, with runc's words: the agent has made the process."""
+        if log.debug_on:
+            log.debug("nsexec container setup")
+            mask = sum(1 << cpu for cpu in posix.sched_getaffinity(self.agent_pid))
+            log.debug(f"nsexec[{self.agent_pid}]: affinity: {mask:#x}")
+            log.debug("child process in init()")
 
     def end_agent(self) -> None:
         """The agent has done its work: its session's end is its own."""

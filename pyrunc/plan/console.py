@@ -7,6 +7,7 @@ from pyrunc.plan.inroot import mount_point, open_in_root
 from pyrunc.plan.mounts import attach
 from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
+    AT_FDCWD,
     DEVPTS_SUPER_MAGIC,
     EINVAL,
     O_CLOEXEC,
@@ -31,19 +32,37 @@ class Console:
     __slots__ = ()
 
 
+def host_ptmx(p: Program, pointer: str) -> Reg:
+    """A new pty of the host's: for containers without a mount namespace, in which no devpts is mounted. To be
+    called before the root is changed."""
+    p.about("error opening the console", f"{pointer}/terminal")
+    master = p.reg("ptmx")
+    p.call("openat", AT_FDCWD, b"/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC, 0, dst=master)
+    return master
+
+
 def open_console(
-    p: Program, process: "Process", root: Reg, slave: Reg, *, mount: bool, pointer: str
+    p: Program,
+    process: "Process",
+    root: Reg,
+    slave: Reg,
+    *,
+    mount: bool,
+    pointer: str,
+    master: "Reg | None" = None,
 ) -> None:
     """Open a new pty inside the root, send its master to Python and keep the slave; bind it to /dev/console.
 
-    The slave is taken from the master (TIOCGPTPEER), never opened by a name in the container (CVE-2025-52565).
+    master: of host_ptmx, where the pty is to be the host's. The slave is taken from the master
+    (TIOCGPTPEER), never opened by a name in the container (CVE-2025-52565).
     """
     p.about("error opening the console", f"{pointer}/terminal")
-    master = p.reg("ptmx")
-    open_in_root(p, root, "dev/pts/ptmx", master, O_RDWR | O_NOCTTY)
-    stat = Space(120, "statfs")
-    p.call("fstatfs", master, stat)
-    p.check(stat, 8, 0xFFFFFFFFFFFFFFFF, DEVPTS_SUPER_MAGIC, EINVAL, key="not devpts")
+    if master is None:
+        master = p.reg("ptmx")
+        open_in_root(p, root, "dev/pts/ptmx", master, O_RDWR | O_NOCTTY)
+        stat = Space(120, "statfs")
+        p.call("fstatfs", master, stat)
+        p.check(stat, 8, 0xFFFFFFFFFFFFFFFF, DEVPTS_SUPER_MAGIC, EINVAL, key="not devpts")
     p.call("ioctl", master, TIOCSPTLCK, pack("<i", 0))
     p.call("ioctl", master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC, dst=slave)
     size = process.get("consoleSize", {})

@@ -201,8 +201,9 @@ def _child(
         path = facts.rootfs.encode(errors="surrogateescape")
         p.call("openat", -100, path, 0o10000000 | O_CLOEXEC, 0, dst=root)
         if plan.slave is not None:
+            master = console.host_ptmx(p, "/process")
             console.open_console(
-                p, proc_spec, root, plan.slave, mount=False, pointer="/process"
+                p, proc_spec, root, plan.slave, mount=False, pointer="/process", master=master
             )
         _hooks(p, config)
         _labels(plan, config)

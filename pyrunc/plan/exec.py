@@ -100,7 +100,7 @@ class ExecPlan:
     few (see clone) and up to the sync Accounts or LookUp.
     """
 
-    __slots__ = ("agent", "child", "registers", "root", "slave")
+    __slots__ = ("agent", "child", "master", "registers", "root", "slave")
 
     def __init__(self) -> None:
         self.registers = Registers()
@@ -108,6 +108,7 @@ class ExecPlan:
         self.child = Program(self.registers)
         self.root = self.registers.take("root")
         self.slave: Reg | None = None
+        self.master: Reg | None = None  # of the terminal, where it is the host's
 
 
 def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
@@ -188,6 +189,10 @@ def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts, proc: "Reg | None"
     if not facts.spaces & CLONE_NEWNS and facts.rootfs:
         from pyrunc.plan.rootfs import change_root
 
+        if spec.get("terminal"):
+            from pyrunc.plan import console
+
+            plan.master = console.host_ptmx(p, facts.pointer)
         change_root(p, facts.rootfs)
     p.call("openat", AT_FDCWD, b"/", flags, 0, dst=plan.root)
 
@@ -222,7 +227,9 @@ def prepare(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> Program:
         from pyrunc.plan import console
 
         plan.slave = slave = p.reg("pty")
-        console.open_console(p, spec, plan.root, slave, mount=False, pointer=pointer)
+        console.open_console(
+            p, spec, plan.root, slave, mount=False, pointer=pointer, master=plan.master
+        )
         console.use_console(p, slave, uid, pointer)
     else:
         process.own_stdio(p, uid)

@@ -66,7 +66,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
             ]
         }
     },
-    "no mount namespace": {"linux": {"namespaces": [], "maskedPaths": [], "readonlyPaths": []}},
+    "no mount namespace": {
+        "process": {"terminal": True},
+        "linux": {"namespaces": [], "maskedPaths": [], "readonlyPaths": []},
+    },
 }
 
 

@@ -19,6 +19,30 @@ def started(runtime: Runtime, bundle: Bundle, *flags: str) -> "subprocess.Popen[
     return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 
+#: Runs its arguments on a terminal of 33 rows and 77 columns, and copies what appears there.
+ON_A_TERMINAL = (
+    "import os, pty, sys, termios\n"
+    "pid, fd = pty.fork()\n"
+    "if not pid:\n"
+    "    termios.tcsetwinsize(0, (33, 77))\n"
+    "    os.execv(sys.argv[1], sys.argv[1:])\n"
+    "while True:\n"
+    "    try:\n"
+    "        data = os.read(fd, 4096)\n"
+    "    except OSError:\n"
+    "        break\n"
+    "    os.write(1, data)\n"
+    "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+)
+
+
+def on_a_terminal(line: list[str]) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-c", ON_A_TERMINAL, *line]
+    return subprocess.run(
+        command, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=30
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGRTMIN + 3])
 def test_signals_are_forwarded(runtime: Runtime, bundle: MakeBundle, number: int) -> None:
     script = f"trap 'exit 9' {number:d}; echo ready; while :; do sleep 0.05; done"
@@ -81,20 +105,23 @@ def test_on_a_terminal(runtime: Runtime, bundle: MakeBundle) -> None:
     """The whole way, by a pty of the test's own."""
     it = bundle({"process": {"terminal": True}}).shell("tty; stty size; readlink /proc/1/fd/2; exit 3")
     line = runtime.command("run", "--bundle", str(it.path), runtime.new_id())
-    program = (
-        "import os, pty, sys, termios\n"
-        "pid, fd = pty.fork()\n"
-        "if not pid:\n"
-        "    termios.tcsetwinsize(0, (33, 77))\n"
-        "    os.execv(sys.argv[1], sys.argv[1:])\n"
-        "while True:\n"
-        "    try:\n"
-        "        data = os.read(fd, 4096)\n"
-        "    except OSError:\n"
-        "        break\n"
-        "    os.write(1, data)\n"
-        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program, *line], check=False, capture_output=True, timeout=30)
+    done = on_a_terminal(line)
     assert done.stdout == b"/dev/pts/0\r\n33 77\r\n/dev/pts/0\r\n"
     assert done.returncode == 3
+
+
+def test_terminal_without_a_mount_namespace(runtime: Runtime, bundle: MakeBundle) -> None:
+    """Nothing is mounted in such a container, so the terminal is one of the host's: of `run`, and of `exec`."""
+    spaces = [{"type": kind} for kind in ("pid", "ipc", "uts")]
+    linux = {"namespaces": spaces, "maskedPaths": [], "readonlyPaths": []}
+    it = bundle({"process": {"terminal": True}, "linux": linux})
+    it.shell("test -t 0 && stty size; exit 3")
+    done = on_a_terminal(runtime.command("run", "--bundle", str(it.path), runtime.new_id()))
+    assert done.stdout == b"33 77\r\n"
+    assert done.returncode == 3
+    it.update({"process": {"terminal": False}}).args("/bin/sleep", "100")
+    id = runtime.create(it)
+    runtime.call("start", id, check=True)
+    done = on_a_terminal(runtime.command("exec", "-t", id, "/bin/sh", "-c", "stty size; exit 4"))
+    assert done.stdout == b"33 77\r\n"
+    assert done.returncode == 4
