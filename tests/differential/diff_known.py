@@ -180,4 +180,6 @@ KNOWN: list[Known] = [
         OLD,
         "runc binds the host's node; pyrunc, like crun, makes one with the mode and owner of the configuration",
     ),
+    Known("mount-*idmap", "*", OLD, "runc 1.1 takes no notice of idmap"),
+    Known("seccomp-flag-*", "*", "runc 1.1.5", "runc 1.1.5 does not know these flags"),
 ]

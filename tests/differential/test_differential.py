@@ -15,6 +15,7 @@ import pytest
 from differential import (
     cases_errors,
     cases_hooks,
+    cases_limits,
     cases_mounts,
     cases_namespaces,
     cases_process,
@@ -31,6 +32,7 @@ CASES = [
     *cases_namespaces.CASES,
     *cases_errors.CASES,
     *cases_hooks.CASES,
+    *cases_limits.CASES,
 ]
 REFERENCES = os.environ.get("DIFF_REFERENCES", "runc,crun").split(",")
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from differential import cases_errors, cases_hooks, cases_mounts, cases_namespaces, cases_process
+from differential import cases_errors, cases_hooks, cases_limits, cases_mounts, cases_namespaces, cases_process
 from support import ROOT
 
 TABLE = ROOT / "docs/spec-conformance.md"
 SCHEMAS = {path.name: json.loads(path.read_text()) for path in (ROOT / "schemas").glob("*.json")}
 OTHER_PLATFORMS = {"solaris", "windows", "vm", "zos", "freebsd"}
-MODULES = (cases_errors, cases_hooks, cases_mounts, cases_namespaces, cases_process)
+MODULES = (cases_errors, cases_hooks, cases_limits, cases_mounts, cases_namespaces, cases_process)
 CASES = [case.name for module in MODULES for case in module.CASES]
 FILES = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
 FUNCTIONS = {name for text in FILES.values() for name in re.findall(r"^def (test_\w+)", text, re.M)}
