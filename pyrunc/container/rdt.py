@@ -2,7 +2,8 @@
 
 A container's processes are in a group, a directory in resctrl: the one that closID names, or one
 with the container's id; with enableMonitoring also in a monitoring group below it. The kernel puts
-children where their parents are. What was made here is removed at delete, and only that.
+children where their parents are. At delete the group with the container's id is removed, if it was made here, and the
+monitoring group; one that closID names stays.
 
 Import cost: posix.
 """
@@ -25,19 +26,20 @@ _ENOENT, _EEXIST, _ESRCH = 2, 17, 3
 class Group:
     """Where a container's processes belong.
 
-    path: the group. made: whether it is the container's, and has to be removed with it. monitor:
-    the monitoring group; "" for none.
+    path: the group. made: whether it has to be made. own: whether it is then the container's, and goes with it; a group
+    that the configuration names may be others' by then. monitor: the monitoring group; "" for none.
     """
 
-    __slots__ = ("made", "monitor", "path")
+    __slots__ = ("made", "monitor", "own", "path")
 
-    def __init__(self, path: str, made: bool, monitor: str) -> None:
+    def __init__(self, path: str, made: bool, own: bool, monitor: str) -> None:
         self.path = path
         self.made = made
+        self.own = own
         self.monitor = monitor
 
     def to_state(self) -> "dict[str, object]":
-        return {"group": self.path, "made": self.made, "monitor": self.monitor}
+        return {"group": self.path, "made": self.own, "monitor": self.monitor}
 
 
 def mount_of() -> str:
@@ -75,7 +77,7 @@ def group_of(config: "IntelRdt", id: str, root: str) -> Group:
         if exists:
             _compare(lines, f"{path}/schemata")
     monitor = f"{path}/mon_groups/{id}" if config.get("enableMonitoring") else ""
-    return Group(path, not exists, monitor)
+    return Group(path, not exists, not exists and not config.get("closID"), monitor)
 
 
 def _first_lines(config: "IntelRdt") -> "list[str]":
