@@ -178,7 +178,8 @@ def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts, proc: "Reg | None"
     affinities = spec.get("execCPUAffinity") or {}
     if affinities.get("final"):
         affinity.run_on(p, affinities["final"], f"{facts.pointer}/execCPUAffinity/final")
-    else:
+    elif not affinities.get("initial"):
+        # With it alone the kernel decides (config.md, "execCPUAffinity"); without both, not pyrunc's caller.
         affinity.run_anywhere(p)
     if facts.spaces & CLONE_NEWUSER:
         namespaces.become_root(p, *facts.ids, "", keep_groups=facts.keep_groups)

@@ -132,6 +132,10 @@ def test_affinity() -> None:
     assert not masks(agent)
     everywhere = masks(child)
     assert everywhere == [b"\xff" * 1024]
+    agent, child = compiled({**SPEC, "execCPUAffinity": {"initial": "0"}})
+    assert [bytes(mask).rstrip(b"\0") for mask in masks(agent)] == [b"\x01"]  # type: ignore[call-overload]
+    # The specification: without `final` the affinity should not be changed once the process has moved.
+    assert not masks(child)
     agent, child = compiled({**SPEC, "execCPUAffinity": {"initial": "0-1", "final": "1,3"}})
     assert [bytes(mask).rstrip(b"\0") for mask in masks(agent)] == [b"\x03"]  # type: ignore[call-overload]
     assert [bytes(mask).rstrip(b"\0") for mask in masks(child)] == [b"\x0a"]  # type: ignore[call-overload]
