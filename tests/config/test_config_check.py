@@ -791,6 +791,7 @@ def test_resources_in_any_letter_case() -> None:
     assert caught.value.pointer == "/unified/a~1b"
 
 
+@pytest.mark.host
 @needs_spec
 def test_what_engines_write_passes_the_checks(tmp_path: Path) -> None:
     (tmp_path / "rootfs").mkdir()

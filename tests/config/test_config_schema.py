@@ -95,6 +95,7 @@ def test_own_bad_documents_are_refused(path: Path) -> None:
     assert f"({caught.value.pointer[1:]})" in str(caught.value)
 
 
+@pytest.mark.host
 @needs_spec
 def test_the_specifications_good_documents_are_accepted() -> None:
     for kind in ("config", "state", "features"):
@@ -107,6 +108,7 @@ def test_the_specifications_good_documents_are_accepted() -> None:
                 load.parse_config(path.read_bytes(), path.name)
 
 
+@pytest.mark.host
 @needs_spec
 def test_the_specifications_bad_documents_are_refused() -> None:
     assert given("cases/*/bad/*.json")
@@ -123,6 +125,7 @@ def test_the_specifications_bad_documents_are_refused() -> None:
         assert explain(value, kind, path.name) is not None, path
 
 
+@pytest.mark.host
 @needs_spec
 def test_what_engines_write_is_accepted() -> None:
     configs, processes = given("configs/*config*.json"), given("configs/*process*.json")

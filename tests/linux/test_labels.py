@@ -10,7 +10,8 @@ from support import IS_ROOT, MakeBundle, Runtime
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 
-APPARMOR = Path("/sys/module/apparmor").exists()
+_enabled = Path("/sys/module/apparmor/parameters/enabled")
+APPARMOR = _enabled.exists() and _enabled.read_text().strip() == "Y"
 SELINUX = Path("/sys/fs/selinux").exists()
 
 PROFILE = """
@@ -100,7 +101,6 @@ def test_an_apparmor_profile_that_is_not_loaded(runtime: Runtime, bundle: MakeBu
     assert "no such file" not in done.stderr
 
 
-@pytest.mark.host
 @pytest.mark.skipif(APPARMOR, reason="this kernel has AppArmor")
 def test_apparmor_that_is_not_enabled(runtime: Runtime, bundle: MakeBundle) -> None:
     done = runtime.run(bundle({"process": {"apparmorProfile": "docker-default"}}))
