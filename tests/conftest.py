@@ -18,7 +18,7 @@ import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ from support import (
 CLONE_NEWNS = 0x00020000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 SYS_RT_SIGACTION = {"x86_64": 13, "aarch64": 134}
+# Python that decides, and no container: what these say is the same on every machine, so the guest, which is
+# slower, does not say it again unless it is asked for everything (--everywhere).
+SAME_ANYWHERE = ("cli", "config", "conformance", "engines", "features", "project", "test_layers.py")
 # Of the C library's threads: sigaction(3) refuses them, and posix_spawn(3) leaves them ignored.
 LIBC_SIGNALS = (32, 33)
 
@@ -84,15 +87,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="1/1",
         help="run only the Nth of OF parts of the tests, for machines that run at once",
     )
+    parser.addoption(
+        "--everywhere",
+        action="store_true",
+        help="in the guest machine, run also the tests that say the same on every machine",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Take this run's part of the tests; skip what the machine cannot show, with the reason."""
     part, _, parts = str(config.getoption("--shard")).partition("/")
+    repeated = not IN_GUEST or config.getoption("--everywhere")
+    wanted: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        same = item.path.relative_to(ROOT / "tests").parts[0] in SAME_ANYWHERE
+        (wanted if repeated or not same else others).append(item)
     # Neighbours stay together, since they often share what a fixture keeps.
     mine: list[pytest.Item] = []
-    others: list[pytest.Item] = []
-    for number, item in enumerate(items):
+    for number, item in enumerate(wanted):
         (mine if number // 8 % int(parts) == int(part) - 1 else others).append(item)
     if others:
         items[:] = mine
@@ -107,28 +120,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class NoSkips:
-    """In the guest machine every test runs, but those marked as belonging elsewhere."""
+    """In the guest machine every test runs, but those marked as belonging elsewhere: a skip is a failure."""
 
     def __init__(self) -> None:
-        self.skipped: list[str] = []
+        self.uncollected: list[str] = []
+        self.elsewhere = {"host", "qemu"} - {IN_GUEST}
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        elsewhere = {"host", "qemu"} & set(report.keywords)
-        if report.skipped and not hasattr(report, "wasxfail") and not elsewhere:
-            self.skipped.append(report.nodeid)
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, None]:
+        report = (yield).get_result()
+        marked = any(item.get_closest_marker(name) for name in self.elsewhere)
+        if report.skipped and not hasattr(report, "wasxfail") and not marked:
+            report.outcome = "failed"
+            report.longrepr = f"skipped in the guest, where nothing may be skipped: {report.longrepr[2]}"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
-            self.skipped.append(report.nodeid)
+            self.uncollected.append(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.skipped and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.uncollected and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
-        if self.skipped:
+        if self.uncollected:
             terminalreporter.section("skipped in the guest, where nothing may be skipped")
-            for nodeid in self.skipped:
+            for nodeid in self.uncollected:
                 terminalreporter.line(nodeid)
 
 

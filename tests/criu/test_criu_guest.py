@@ -208,6 +208,7 @@ def test_a_failure_says_why(runtime: Runtime, counting: Bundle, tmp_path: Path) 
     """A file lock without --file-locks; the container goes on."""
     counting.shell(f"exec 9>/lock; flock 9; {COUNT}")
     id = run(runtime, counting)
+    wait(lambda: number(counting.rootfs / "n"), "it counts, so it has the lock")
     log = tmp_path / "log.json"
     failed = subprocess.run(
         [
