@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 ROOT = "/sys/fs/cgroup"
+# The mount table has others, too, which no mount may ask for (seclabel).
+OPTIONS = (
+    "nsdelegate",
+    "favordynmods",
+    "memory_localevents",
+    "memory_recursiveprot",
+    "memory_hugetlb_accounting",
+    "pids_localevents",
+)
 
 
 class Host:
@@ -80,7 +89,7 @@ def mount_flags(config: "Mapping[str, Any]", mount: str) -> "tuple[str, ...]":
         left, _, right = line.partition(b" - ")
         if right.startswith(b"cgroup2 ") and left.split(b" ")[4] == mount.encode(errors="surrogateescape"):
             words = right.split(b" ")[2].decode(errors="surrogateescape").split(",")
-            return tuple(word for word in words if word not in ("rw", "ro"))
+            return tuple(word for word in words if word in OPTIONS)
     return ()
 
 

@@ -136,13 +136,15 @@ class Creation(Making):
         self.store.save(state)
         if b"NOTIFY_SOCKET" in posix.environ:
             self._notify_socket()
+        # With nsdelegate nobody can be born outside of the cgroup namespace that the agent has joined by then.
+        facts.by_pid = Namespaces(config).joins("cgroup")
         directory = manager.create()
         if directory is not None:
             manager.apply()
             state.cgroup = manager.to_state()
             facts.cgroup = Fd(fcntl(directory, F_DUPFD_CLOEXEC, facts.lowest + 8), "cgroup")
             program = manager.device_program()
-            if program is not None:
+            if program is not None and not facts.by_pid:
                 restrict(facts, manager, program)
         else:
             state.cgroup = manager.to_state()

@@ -205,10 +205,10 @@ def test_user_namespace(runtime: Runtime, counting: Bundle, tmp_path: Path) -> N
 
 
 def test_a_failure_says_why(runtime: Runtime, counting: Bundle, tmp_path: Path) -> None:
-    """A file lock without --file-locks; the container goes on."""
-    counting.shell(f"exec 9>/lock; flock 9; {COUNT}")
+    """A deleted file that is too large for criu to copy; the container goes on."""
+    counting.shell(f"dd if=/dev/zero of=/big bs=1M count=2; exec 9>>/big; rm /big; {COUNT}")
     id = run(runtime, counting)
-    wait(lambda: number(counting.rootfs / "n"), "it counts, so it has the lock")
+    wait(lambda: number(counting.rootfs / "n"), "it counts, so the file is deleted")
     log = tmp_path / "log.json"
     failed = subprocess.run(
         [
@@ -223,7 +223,7 @@ def test_a_failure_says_why(runtime: Runtime, counting: Bundle, tmp_path: Path) 
     assert failed.returncode == 1
     lines = failed.stderr.splitlines()
     assert lines[0].startswith("criu failed: type DUMP errno ")
-    assert "lock" in lines[1]
+    assert "ghost file" in lines[1]
     assert lines[-1] == f"log file: {tmp_path}/images/dump.log"
     assert json.loads(log.read_text().splitlines()[-1])["msg"] == "\n".join(lines)
     goes_on(counting, number(counting.rootfs / "n"))
