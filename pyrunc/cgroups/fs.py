@@ -292,7 +292,9 @@ class Manager:
             try:
                 fd = files.open_dir(name, above)
             except OSError as error:
-                raise from_os_error(f"open sub cgroup {path} of {self.path}:", error) from None
+                # The first words are those by which runc's users know it.
+                doing = f"error adding pid to cgroups: open sub cgroup {path} of {self.path}:"
+                raise from_os_error(doing, error) from None
             finally:
                 posix.close(above)
         return fd

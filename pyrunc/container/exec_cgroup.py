@@ -43,7 +43,8 @@ class Place:
             self.fd = posix.dup(manager.leaf())
         except FileNotFoundError as error:
             if not self.fallback:
-                raise from_os_error(f"open cgroup {manager.path}", error) from None
+                doing = f"error adding pid to cgroups: open {manager.path}"
+                raise from_os_error(doing, error) from None
             self._follow_init()
 
     def add(self, pid: int) -> None:
@@ -60,8 +61,8 @@ class Place:
             elif self.manager.rootless and error.errno in (EACCES, EPERM):
                 log.debug(f"the process stays in pyrunc's cgroup: {error}")
             else:
-                doing = f"{failure.SETUP}error adding pid {pid} to cgroup {self.manager.path}"
-                raise from_os_error(doing, error) from None
+                doing = f"{failure.SETUP}error adding pid {pid} to cgroups: {self.manager.path}:"
+                raise from_os_error(f"{doing} write", error) from None
 
     def oom_killed(self) -> bool:
         """Whether the container has hit its memory limit."""
