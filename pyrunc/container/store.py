@@ -227,7 +227,8 @@ class Store:
         """A descriptor of the state directory, None where it does not exist.
 
         Errors: it belongs to someone else or others may write to it: whoever can change the state
-        can have root signal processes and remove cgroups.
+        can have root signal processes and remove cgroups. One that a umask of 002 has left to its
+        group, and that is still empty, is taken from the group instead.
         """
         if self._fd >= 0:
             return self._fd
@@ -243,7 +244,7 @@ class Store:
         problem = ""
         if status.st_uid != user:
             problem = f"belongs to uid {status.st_uid}, not to {user}"
-        elif status.st_mode & 0o022:
+        elif status.st_mode & 0o022 and not _taken_back(fd, status.st_mode):
             problem = f"can be written by others (mode {status.st_mode & 0o7777:04o})"
         if problem:
             posix.close(fd)
@@ -360,6 +361,18 @@ def _flock(directory: int, create: int) -> Lock:
         posix.close(fd)
         raise BlockingIOError(EAGAIN, "locked") from error
     return Lock(fd)
+
+
+def _taken_back(fd: int, mode: int) -> bool:
+    """Whether nobody else could have put anything into the directory, nor can from here on: it was empty and only its
+    group could write to it, which it no longer can."""
+    if mode & 0o002 or posix.listdir(fd):
+        return False
+    try:
+        posix.fchmod(fd, mode & 0o7755)
+    except OSError:
+        return False  # a read-only file system
+    return not posix.listdir(fd)  # the group may have been faster
 
 
 def _empty(directory: int, keep: "tuple[str, ...]" = ()) -> None:

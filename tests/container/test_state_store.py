@@ -204,12 +204,24 @@ def test_directory_of_someone_else(store: Store, needs_root: None) -> None:
         store.load("a")
 
 
-@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
-def test_directory_that_others_can_write(mode: int, store: Store) -> None:
+@pytest.mark.parametrize(("mode", "empty"), [(0o702, True), (0o777, True), (0o720, False), (0o775, False)])
+def test_directory_that_others_can_write(mode: int, empty: bool, store: Store) -> None:
     os.mkdir(store.root)
+    if not empty:
+        os.mkdir(store.path("b"))
     os.chmod(store.root, mode)
     with pytest.raises(Error, match=f"can be written by others .mode {mode:04o}"):
         store.create("a")
+    assert os.stat(store.root).st_mode & 0o7777 == mode
+
+
+def test_empty_directory_of_a_group_is_taken_from_it(store: Store) -> None:
+    """What mkdir makes under a umask of 002."""
+    os.mkdir(store.root)
+    os.chmod(store.root, 0o775)
+    put(store, "a", "created")
+    assert os.stat(store.root).st_mode & 0o7777 == 0o755
+    assert Store(store.root).load("a").id == "a"
 
 
 def test_container_directory_that_is_a_link(store: Store, tmp_path: Path) -> None:
