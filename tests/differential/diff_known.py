@@ -188,4 +188,10 @@ KNOWN: list[Known] = [
         "crun 1.21",
         "crun 1.21 does not add nosuid and noexec yet, and binds its node from a file of another name",
     ),
+    Known(
+        "limit-cpu-shares-*",
+        "line.*",
+        "* 1.1.15 1.21",
+        "shares become a weight by the newer curve, through 1024 and 100, as in runc since 1.3.2 and crun since 1.23",
+    ),
 ]
