@@ -33,6 +33,7 @@ HOST = {
     "Console": "take the terminal's master",
     "InheritMode": "give the tmpfs the mode of the directory it covers",
     "IdMap": "map the ids of the mount, with the host's privileges",
+    "Node": "look what is there, and make the device",
     "CopyUp": "copy the directory into the tmpfs",
     "LookUp": "choose the executable and HOME",
     "ready": "write state.json and the pid file; the rest happens at start",
