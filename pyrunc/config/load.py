@@ -37,6 +37,10 @@ def load_config(bundle: str, path: str = "") -> "Config":
         raise ConfigError(f"JSON specification file {name} not found") from None
     config = parse_config(data)
     linux = config.get("linux", {})
+    if b'"run.oci.' in data:
+        from pyrunc.config.annotations import apply
+
+        apply(config)
     if b"idmap=" in data:
         from pyrunc.config.idmapoption import expand
 

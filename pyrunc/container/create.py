@@ -27,6 +27,7 @@ from pyrunc.container.conduct import conduct, first_piece
 from pyrunc.container.devices import restrict
 from pyrunc.container.host import (
     check_selinux,
+    has_filter,
     oom_killed,
     own_capabilities,
     send_fd,
@@ -183,13 +184,12 @@ class Creation(Making):
         return count
 
     def _seccomp(self) -> None:
-        profile = self.config.get("linux", {}).get("seccomp")
-        if not profile:
+        if not has_filter(self.config):
             return
-        from pyrunc.seccomp import filter_for
+        from pyrunc.seccomp import filter_of
 
         assert self.facts is not None
-        compiled = filter_for(profile)
+        compiled = filter_of(self.config)
         if compiled is not None:
             self.facts.seccomp = (compiled.program, compiled.flags)
             if compiled.listener:

@@ -23,6 +23,7 @@ from pyrunc.container.exec_cgroup import Place
 from pyrunc.container.exec_process import check_mapped, exec_process, read_process, resolve
 from pyrunc.container.host import (
     check_selinux,
+    has_filter,
     own_capabilities,
     raise_hard_limits,
     read_file,
@@ -197,11 +198,11 @@ class Execution(Making):
             raise error.prefixed(failure.SETUP) from None
 
     def _seccomp(self) -> None:
-        profile = (self.state.config.get("linux") or {}).get("seccomp")
-        if profile:
-            from pyrunc.seccomp import filter_for
+        if has_filter(self.state.config):
+            from pyrunc.seccomp import filter_of
 
-            compiled = filter_for(profile)
+            compiled = filter_of(self.state.config)
+            assert compiled is not None
             self.facts.seccomp = (compiled.program, compiled.flags)
 
     # -- the processes ---------------------------------------------------------------------------

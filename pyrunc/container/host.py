@@ -12,6 +12,9 @@ from pyrunc.plan.process import RLIMIT_NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from pyrunc.cgroups import Manager
     from pyrunc.config.types import Process
 
@@ -44,6 +47,13 @@ def selinux_enabled() -> bool:
         return False
     selinux = posix.access("/sys/fs/selinux/enforce", posix.F_OK)
     return selinux and current.rstrip(b"\0\n") != b"kernel"
+
+
+def has_filter(config: "Mapping[str, Any]") -> bool:
+    """Whether the configuration has a seccomp filter: seccomp.filter_of, which has to be loaded, gives it."""
+    annotations = config.get("annotations") or {}
+    profile = (config.get("linux") or {}).get("seccomp")
+    return bool(profile) or "run.oci.seccomp_bpf_data" in annotations
 
 
 def check_selinux(process: "Process", pointer: str) -> None:

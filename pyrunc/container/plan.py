@@ -9,6 +9,7 @@ import posix
 from pyrunc.config.check import check
 from pyrunc.config.load import load_config
 from pyrunc.config.strict import dumps
+from pyrunc.container.host import has_filter
 from pyrunc.log import log
 from pyrunc.machine import names
 from pyrunc.machine.describe import describe, outcome, reason
@@ -123,11 +124,11 @@ def facts_for(config: "Config", bundle: str) -> Facts:
         program = device_program(dict(resources) if resources else None)
         cgroup = facts.cgroup
         facts.before_clone = lambda steps: bpf.attach(steps, program, cgroup)
-    profile = linux.get("seccomp")
-    if profile:
-        from pyrunc.seccomp import filter_for
+    if has_filter(config):
+        from pyrunc.seccomp import filter_of
 
-        compiled = filter_for(profile)
+        compiled = filter_of(config)
+        assert compiled is not None
         facts.seccomp = (compiled.program, compiled.flags)
     return facts
 

@@ -57,6 +57,24 @@ class Filter:
         self.listener_metadata = listener_metadata
 
 
+def filter_of(config: "Mapping[str, Any]") -> "Filter | None":
+    """The filter of a configuration, None where it has none. Errors: as of filter_for, and those of annotated.py."""
+    annotations = config.get("annotations") or {}
+    profile = (config.get("linux") or {}).get("seccomp")
+    # What crun's annotations change; few configurations have them.
+    if "run.oci.seccomp_bpf_data" in annotations:
+        from pyrunc.seccomp import annotated
+
+        return annotated.raw(annotations["run.oci.seccomp_bpf_data"])
+    if not profile:
+        return None
+    if "run.oci.seccomp_fail_unknown_syscall" in annotations:
+        from pyrunc.seccomp import annotated
+
+        annotated.check_known(profile)
+    return filter_for(profile)
+
+
 def filter_for(profile: "Profile", *, pointer: str = "/linux/seccomp") -> Filter:
     """The filter of a profile, config.json's `linux.seccomp`, from the cache if it is there.
 
