@@ -16,7 +16,7 @@ import posix
 
 from pyrunc.container import failure
 from pyrunc.container.devices import restrict_existing
-from pyrunc.container.host import raise_hard_limits
+from pyrunc.container.host import raise_hard_limits, read_file
 from pyrunc.container.making import NO_OPENAT2
 from pyrunc.errors import Error
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
@@ -238,6 +238,10 @@ class Answers:
         home = None
         if key.passwd:
             home = home_of(b"".join(reply.notes), (process.get("user") or {}).get("uid") or 0)
+        spaces = Namespaces(self.config)
+        if spaces.has("user") and not spaces.new & CLONE_NEWUSER:
+            # One that was joined keeps what was decided when its gid_map was written.
+            self.deny_setgroups = read_file(f"/proc/{self.creation.pid}/setgroups").strip() == b"deny"
         env = [*process.get("env", []), *self.creation.more_environment]
         ready, last = finish(
             self.plan,
