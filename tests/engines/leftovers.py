@@ -53,7 +53,7 @@ def _cgroups() -> list[str]:
         for path in root.rglob("*")
         if path.is_dir()
         and (path.name.startswith(("libpod-", "docker-", "cri-containerd-", "crio-", "ctr")))
-        and not path.name.endswith(".slice")
+        and not path.name.endswith((".slice", ".service"))
         and not path.name.startswith("libpod-conmon")
     ]
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -80,21 +81,28 @@ def registry(e: Engine) -> None:
         config.write_text(
             "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: "
             + where
-            + "/data\nhttp:\n  addr: 127.0.0.1:5000\n"
+            + "/data\nhttp:\n  addr: 127.0.0.1:5055\n"
         )
         with subprocess.Popen(
             ["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         ) as server:
             try:
-                tag = f"127.0.0.1:5000/pushed-{e.runtime}:1"
+                tag = f"127.0.0.1:5055/pushed-{e.runtime}:1"
                 e.call("tag", IMAGE, tag)
-                until(lambda: e.call("push", "-q", tag, status=None).status == 0, "pushed", 60)
+                until(lambda: answers(5055), "the registry answers")
+                e.call("push", "-q", tag)
                 e.call("rmi", tag)
                 e.call("pull", "-q", tag)
                 expect(e.run("/bin/echo", "pulled", image=tag).out == "pulled\n", "runs")
                 e.call("rmi", tag)
             finally:
                 server.kill()
+
+
+def answers(port: int) -> bool:
+    """Whether something listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @scenario("docker")

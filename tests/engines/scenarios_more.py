@@ -3,6 +3,8 @@
 import json
 import os
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 from engines.scenarios import IMAGE, Engine, command, expect, scenario, until
@@ -137,6 +139,12 @@ def buildah_build(e: Buildah) -> None:
         e.call("build", "--network", "none", "--isolation", "oci", "--runtime", e.runtime_path, "-t", tag, where,
                timeout=300)  # fmt: skip
     e.call("rmi", "-f", tag)
+
+
+@scenario("buildah")
+def buildah_many(e: Buildah) -> None:
+    name = e.work()
+    many(lambda: e.inside(name, "/bin/true"))
 
 
 # --- docker's daemon -------------------------------------------------------------------------
@@ -291,7 +299,22 @@ def ctr_daemon_restart(e: Ctr) -> None:
 
 @scenario("ctr")
 def ctr_many(e: Ctr) -> None:
+    before = containerd_descriptors()
+    many(lambda: e.ctr_run("/bin/true"))
+    until(lambda: containerd_descriptors() <= before + 5, f"descriptors of containerd: {before} before")
+
+
+def containerd_descriptors() -> int:
+    """How many containerd has open."""
+    pid = command("systemctl", "show", "-P", "MainPID", "containerd").out.strip()
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def many(act: Callable[[], object]) -> None:
+    """Do something many times in a row, then many times at once."""
     from engines.scenarios_cli import Counts
 
     for _ in range(Counts.serial):
-        e.ctr_run("/bin/true")
+        act()
+    with ThreadPoolExecutor(Counts.parallel) as pool:
+        list(pool.map(lambda _: act(), range(Counts.parallel)))
