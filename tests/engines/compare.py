@@ -146,9 +146,11 @@ def compare(name: str, scenarios: list[Scenario], options: argparse.Namespace, s
                 print(indented(found.detail), flush=True)
         left = leftovers(runtime)
         results[runtime]["nothing-left-behind"] = Outcome("fail" if left else "pass", left)
-    nothing = Outcome("pass")
+    nothing, before = Outcome("pass"), len(summary.failures)
     for scenario_name, subject in results[options.subject].items():
         summary.add(name, scenario_name, results[options.control].get(scenario_name, nothing), subject)
+    for failure in summary.failures[before:]:
+        print(f"FAIL: {failure}", flush=True)
 
 
 def main() -> int:

@@ -16,6 +16,12 @@ from engines.scenarios_more import Ctr
 # --- docker ------------------------------------------------------------------------------------
 
 
+def restart_docker() -> None:
+    """Start the daemon anew; systemd does not count it as one that fails again and again."""
+    command("systemctl", "reset-failed", "docker", status=None)
+    command("systemctl", "restart", "docker", timeout=180)
+
+
 @scenario("docker")
 def build_with_buildkit(e: Engine) -> object:
     """BuildKit in the daemon calls what is named runc first in the daemon's PATH."""
@@ -32,7 +38,7 @@ def build_with_buildkit(e: Engine) -> object:
     place.mkdir(exist_ok=True)
     (place / "path.conf").write_text(f"[Service]\nEnvironment=PATH={first}:/usr/sbin:/usr/bin:/sbin:/bin\n")
     command("systemctl", "daemon-reload")
-    command("systemctl", "restart", "docker", timeout=180)
+    restart_docker()
     lines = (
         f"FROM {IMAGE} AS one\nRUN --network=none id -u >/one; ls /proc/self/fd | wc -l >>/one\n"
         "RUN --network=none --mount=type=cache,target=/c --mount=type=tmpfs,target=/t --mount=type=secret,id=s "
@@ -69,7 +75,7 @@ def build_with_buildkit(e: Engine) -> object:
     finally:
         (place / "path.conf").unlink()
         command("systemctl", "daemon-reload")
-        command("systemctl", "restart", "docker", timeout=180)
+        restart_docker()
         e.call("rmi", "-f", tag, status=None)
 
 
@@ -111,19 +117,19 @@ def daemon_stops_with_containers(e: Engine) -> object:
     place = Path("/etc/docker/daemon.json")
     config = json.loads(place.read_text())
     place.write_text(json.dumps({**config, "live-restore": False}))
-    command("systemctl", "restart", "docker", timeout=180)
+    restart_docker()
     try:
         name = e.start("/bin/sleep", "60", flags=["--restart", "always"])
         other = e.start("/bin/sleep", "60")
         pid = e.inspect(name)["State"]["Pid"]
-        command("systemctl", "restart", "docker", timeout=180)
+        restart_docker()
         until(lambda: e.inspect(name)["State"]["Running"], "runs again")
         expect(e.inspect(name)["State"]["Pid"] != pid, "another process")
         state = e.inspect(other)["State"]
         return [state["Status"], state["ExitCode"]]
     finally:
         place.write_text(json.dumps(config))
-        command("systemctl", "restart", "docker", timeout=180)
+        restart_docker()
 
 
 @scenario("docker")
@@ -131,6 +137,7 @@ def daemon_killed(e: Engine) -> None:
     """kill -9 of the daemon: its containers go on, and end while it is away."""
     name = e.start("/bin/sh", "-c", "while :; do sleep 0.1; done")
     other = e.start("/bin/sh", "-c", "sleep 1; exit 6")
+    command("systemctl", "reset-failed", "docker", status=None)
     command("systemctl", "kill", "-s", "KILL", "docker")
     until(lambda: e.call("version", status=None).status == 0, "the daemon is back", 90)
     expect(e.inspect(name)["State"]["Running"], "runs on")
@@ -144,7 +151,7 @@ def user_namespace_remap(e: Engine) -> object:
     place = Path("/etc/docker/daemon.json")
     config = json.loads(place.read_text())
     place.write_text(json.dumps({**config, "userns-remap": "user"}))
-    command("systemctl", "restart", "docker", timeout=180)
+    restart_docker()
     try:
         e.call("load", "-q", "-i", "/var/tmp/engines/image.docker.tar")
         script = (
@@ -163,7 +170,7 @@ def user_namespace_remap(e: Engine) -> object:
         return "\n".join(found)
     finally:
         place.write_text(json.dumps(config))
-        command("systemctl", "restart", "docker", timeout=180)
+        restart_docker()
 
 
 @scenario("docker")

@@ -115,6 +115,7 @@ def terminal_keys(e: Engine) -> None:
     terminal.read("cat")
     time.sleep(0.5)
     terminal.type("\x03")
+    time.sleep(0.5)
     terminal.type("echo after $((40+2))\n")
     terminal.read("after 42")
     for key in "\x10\x11":  # one at a time, as podman expects it from a keyboard

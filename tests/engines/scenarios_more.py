@@ -155,7 +155,8 @@ def daemon_restart(e: Engine) -> None:
     """With live-restore containers go on while the daemon is away."""
     name = e.start("/bin/sh", "-c", "while :; do echo x >> /count; sleep 0.1; done")
     pid = e.inspect(name)["State"]["Pid"]
-    command("systemctl", "restart", "docker")
+    command("systemctl", "reset-failed", "docker", status=None)
+    command("systemctl", "restart", "docker", timeout=180)
     state = e.inspect(name)["State"]
     expect(state["Running"] and state["Pid"] == pid, state)
     before = int(e.exec(name, "wc -l < /count").out)
