@@ -1,13 +1,20 @@
 """Kernel parameters (config-linux.md, "Sysctl"), written through a procfs of our own.
 
-The container's /proc may be anything (CVE-2025-52881): a detached instance that no path leads to is not.
+The container's /proc may be anything (CVE-2025-52881): a detached instance that no path leads to is not, nor is the
+host's, as long as this process has not left the host's root.
 """
 
-from pyrunc.machine.ops import Program, Reg
+from pyrunc.machine.ops import Label, Program, Reg
 from pyrunc.plan.inroot import open_how
-from pyrunc.plan.mounts import new_filesystem
 from pyrunc.plan.uapi import (
+    AT_FDCWD,
+    EPERM,
+    FSCONFIG_CMD_CREATE,
+    FSMOUNT_CLOEXEC,
+    FSOPEN_CLOEXEC,
     O_CLOEXEC,
+    O_DIRECTORY,
+    O_PATH,
     O_WRONLY,
     RESOLVE_BENEATH,
     RESOLVE_NO_MAGICLINKS,
@@ -20,9 +27,21 @@ if TYPE_CHECKING:
 
 
 def private_proc(p: Program, dst: Reg) -> None:
-    """A detached procfs in a register."""
+    """A detached procfs in a register; the host's where the kernel lets this process make none.
+
+    A procfs shows a pid namespace. A user namespace that does not own it (the host's pid namespace with a user
+    namespace, rootless or not) may not mount one, nor one that shows more than what it can see already.
+    """
     p.about("error opening a private procfs")
-    new_filesystem(p, "proc", [], dst)
+    fs, hosts, opened = p.reg("fs"), Label("the host's /proc"), Label("opened")
+    p.call("fsopen", b"proc", FSOPEN_CLOEXEC, dst=fs)
+    p.call("fsconfig", fs, FSCONFIG_CMD_CREATE, None, None, 0, only=(EPERM,), error=hosts)
+    p.call("fsmount", fs, FSMOUNT_CLOEXEC, 0, dst=dst, only=(EPERM,), error=hosts)
+    p.jump(opened)
+    p.label(hosts)
+    p.call("openat", AT_FDCWD, b"/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0, dst=dst)
+    p.label(opened)
+    p.close(fs)
 
 
 def path_of(name: str) -> str:
