@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 
 ENOSYS = 38
 OLD_KERNEL = "pyrunc needs Linux 5.12; a seccomp filter around pyrunc may also hide newer system calls from it"
+# System calls that a kernel of any age may be built without.
+_BUILT_WITHOUT = {
+    "set_mempolicy": "this kernel has no memory policies (CONFIG_NUMA)",
+    "seccomp": "this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)",
+}
 SETUP = "unable to start container process: "
 INIT = SETUP + "error during container init: "
 
@@ -77,5 +82,5 @@ def told(
     # Only proc and sysfs are mounted where no link may be; elsewhere it is a loop of links.
     if errno == 40 and ("proc" in why or "sys" in why) and "mount" in why and name == "openat2":
         return Error(f"{prefix}{where}: must be mounted on ordinary directory", pointer=at, errno=errno)
-    hint = OLD_KERNEL if errno == ENOSYS else ""
+    hint = _BUILT_WITHOUT.get(name, OLD_KERNEL) if errno == ENOSYS else ""
     return Error(f"{prefix}{where}: {short}: {strerror(errno)}", pointer=at, syscall=name, errno=errno, hint=hint)
