@@ -55,6 +55,10 @@ if TYPE_CHECKING:
     from pyrunc.globals import Globals
 
 _LISTENING = "start.sock"
+NOT_TO_BE_KILLED = (
+    "the container has neither a cgroup nor a pid namespace of its own: what its first process leaves behind cannot be"
+    " found, nor killed. Such configuration is strongly discouraged"
+)
 
 
 def create(globals_: "Globals", request: "CreateRequest") -> None:
@@ -151,6 +155,8 @@ class Creation(Making):
             state.cgroup = manager.to_state()
             facts.cgroup = None
             facts.by_pid = bool(getattr(manager, "needs_pid", False))
+            if not facts.by_pid and manager.rootless and not Namespaces(config).has("pid"):
+                log.warning(NOT_TO_BE_KILLED)
         facts.cgroup_mount = getattr(manager.host, "mount", "") or "/sys/fs/cgroup"
         facts.cgroup_flags = detect.mount_flags(config, facts.cgroup_mount)
         if manager.path.startswith(facts.cgroup_mount):

@@ -1,5 +1,6 @@
 """`exec` by an unprivileged user in a container of its own."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -93,3 +94,20 @@ def test_ids_that_it_has_not(rootless: Rootless, flags: list[str], text: str) ->
     done = rootless("exec", *flags, "a", "true")
     assert done.returncode == 255
     assert text in done.stderr
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_processes_that_could_not_be_killed(rootless: Rootless, private: bool) -> None:
+    """Without a cgroup it is the pid namespace that ends all of a container's processes."""
+    file = rootless.directory / "bundle" / "config.json"
+    config = json.loads(file.read_text())
+    config["process"]["args"] = ["/bin/true"]
+    config["linux"]["resources"] = {}
+    if not private:
+        config["mounts"] = []
+        config["linux"].update(maskedPaths=[], readonlyPaths=[])
+        config["linux"]["namespaces"].remove({"type": "pid"})
+    file.write_text(json.dumps(config))
+    done = rootless("run", "--bundle", str(file.parent), "b")
+    assert done.returncode == 0
+    assert ("Such configuration is strongly discouraged" in done.stderr) == (not private)
