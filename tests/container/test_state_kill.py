@@ -357,7 +357,7 @@ def cgroup() -> Iterator[dict[str, Any]]:
     if os.path.isdir(path):
         Path(path, "cgroup.kill").write_text("1")
         deadline = time.monotonic() + 5
-        while Path(path, "cgroup.procs").read_text() and time.monotonic() < deadline:
+        while "populated 1" in Path(path, "cgroup.events").read_text() and time.monotonic() < deadline:
             time.sleep(0.01)
         for name, _, _ in os.walk(path, topdown=False):
             os.rmdir(name)

@@ -23,6 +23,7 @@ from property.fragments import FRAGMENTS
 from support import DEFAULT_CONFIG, IS_ROOT, Json, Runtime, make_bundle, merge
 
 SECONDS = float(os.environ.get("PYRUNC_PROPERTY_SECONDS") or 30)
+ENOUGH = 20
 PR_SET_CHILD_SUBREAPER = 36
 
 pytestmark = [pytest.mark.skipif(not IS_ROOT, reason="needs root"), pytest.mark.slow]
@@ -163,8 +164,9 @@ def place(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     database=None,
 )
 @given(config=configurations())
-def test_any_configuration(place: Place, config: Json) -> None:
-    if time.monotonic() < place.deadline:
+def any_configuration(place: Place, config: Json) -> None:
+    # On a busy machine it goes on until it can tell.
+    if time.monotonic() < place.deadline or place.count <= ENOUGH or not place.accepted:
         one(place, config)
 
 
@@ -196,7 +198,8 @@ def one(place: Place, config: Json) -> None:
     place.nothing_is_left()
 
 
-def test_it_looked_at_both(place: Place) -> None:
-    """Of what was generated some was right, and some was wrong."""
-    assert place.count > 10
+def test_any_configuration(place: Place) -> None:
+    """Of what is generated a part is right, and a part is wrong."""
+    any_configuration(place)
+    assert place.count > ENOUGH
     assert 0 < place.accepted < place.count
