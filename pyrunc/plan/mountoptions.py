@@ -39,6 +39,18 @@ ATTRIBUTES = {
     "strictatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
     "nostrictatime": (0, MOUNT_ATTR__ATIME),
 }
+# mount(2)'s flags for access times, and whether the option sets or clears one: a bind mount keeps those of its source
+# unless one is set at the end.
+TIMES = {
+    "noatime": ("noatime", True),
+    "atime": ("noatime", False),
+    "nodiratime": ("nodiratime", True),
+    "diratime": ("nodiratime", False),
+    "relatime": ("relatime", True),
+    "norelatime": ("relatime", False),
+    "strictatime": ("strictatime", True),
+    "nostrictatime": ("strictatime", False),
+}
 RECURSIVE = {"r" + name: value for name, value in ATTRIBUTES.items()}
 
 # What the superblock is told; None: the kernel has no such word any more, and nothing to do.
@@ -86,7 +98,8 @@ class Options:
     """The options of one mount, sorted out.
 
     set/clear: attributes of this mount; tree_set/tree_clear: of the mount and all below; flagged: whether any
-    attribute was named at all; copy_symlink, src_nofollow, dest_nofollow: as crun(1).
+    attribute was named at all; copy_symlink, src_nofollow, dest_nofollow: as crun(1). times: what a bind mount's access
+    times become, None where they stay as at the source.
     propagation: MS_* flags, one a step; superblock and data: words for the file system.
     """
 
@@ -104,6 +117,7 @@ class Options:
         "set",
         "src_nofollow",
         "superblock",
+        "times",
         "tmpcopyup",
         "tree_clear",
         "tree_set",
@@ -117,7 +131,11 @@ class Options:
         self.propagation: list[int] = []
         self.superblock: list[str] = []
         self.data: list[str] = []
+        times: dict[str, bool] = {}
         for name in names:
+            if name in TIMES:
+                flag, on = TIMES[name]
+                times[flag] = on
             if name in ATTRIBUTES:
                 add, remove = ATTRIBUTES[name]
                 self.set = self.set & ~(add | remove) | add
@@ -152,3 +170,11 @@ class Options:
                     self.superblock.append(word)
                 elif name not in ("defaults",):
                     self.flagged = True
+        self.times: int | None = None
+        if any(times.values()):
+            # As the kernel reads the flags of mount(2): relatime, but for noatime, but for strictatime.
+            self.times = MOUNT_ATTR_NODIRATIME if times.get("nodiratime") else 0
+            if times.get("strictatime"):
+                self.times |= MOUNT_ATTR_STRICTATIME
+            elif times.get("noatime"):
+                self.times |= MOUNT_ATTR_NOATIME

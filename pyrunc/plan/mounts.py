@@ -26,6 +26,7 @@ from pyrunc.plan.uapi import (
     FSOPEN_CLOEXEC,
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_NOSYMFOLLOW,
@@ -58,6 +59,7 @@ SETTABLE = (
 )
 
 _LONGEST_LINK = 4095  # PATH_MAX without its NUL
+_TIMES = MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME
 
 # Files below /proc that programs such as lxcfs may cover; anything else there could fool whoever reads /proc.
 PROC_FILES = (
@@ -98,7 +100,7 @@ class InheritMode:
 class Context:
     """What mounts need to know of the rest.
 
-    root: register of the root file system's descriptor. bundle: absolute path of the bundle. userns: whether the
+    root: register of the root file system's descriptor. bundle, rootfs: their absolute paths. userns: whether the
     container has a user namespace other than pyrunc's. cgroup_ns: whether a private cgroup namespace.
     cgroup_path: the container's directory below the cgroup file system's mount, for mounts without a namespace.
     cgroup_flags: options that the host's cgroup file system has and has to keep.
@@ -116,12 +118,14 @@ class Context:
         "label_option",
         "late",
         "root",
+        "rootfs",
         "userns",
     )
 
-    def __init__(self, root: Reg, bundle: str) -> None:
+    def __init__(self, root: Reg, bundle: str, rootfs: str) -> None:
         self.root = root
         self.bundle = bundle
+        self.rootfs = rootfs
         self.userns = False
         self.cgroup_flags: tuple[str, ...] = ()
         self.cgroup_ns = True
@@ -216,6 +220,9 @@ def compile_mount(p: Program, index: int, mount: "Mount", context: Context) -> N
     """One entry of the mounts array. Raises ConfigError for destinations that no container may cover."""
     pointer = f"/mounts/{index}"
     destination = mount["destination"]
+    if context.rootfs != "/" and destination.startswith(context.rootfs + "/"):
+        # Where the root file system lies on the host: runc takes such a destination as one below it.
+        destination = destination[len(context.rootfs) :]
     target = clean(destination)
     options = Options(mount.get("options") or [])
     kind = mount.get("type") or ""
@@ -261,21 +268,23 @@ def _finish(p: Program, mount: Reg, target: Reg, options: Options) -> None:
 def bind_attributes(p: Program, fd: Reg, options: Options) -> None:
     """The attributes of a bind mount.
 
-    None named: those of the source stay. Some named: as a remount by mount(8), exactly those. What a user namespace may
-    not take away (locked flags) stays, unless the configuration asks for just that.
+    None named: those of the source stay. Some named: as a remount by mount(8), exactly those, but access times only
+    where one is set. What a user namespace may not take away (locked flags) stays, unless the configuration asks for
+    just that.
     """
     if not options.flagged:
         return
-    clear = SETTABLE | options.clear
-    if options.set & MOUNT_ATTR__ATIME:
-        clear |= MOUNT_ATTR__ATIME
+    new, named = options.set & ~_TIMES, options.clear & ~_TIMES
+    times = 0
+    if options.times is not None:
+        new, times = new | options.times, _TIMES
     locked, done = Label("locked flags"), Label("attributes set")
-    set_attributes(
-        p, fd, mount_attr(options.set, clear & ~(options.set & ~MOUNT_ATTR__ATIME)), only=(EPERM,), error=locked
-    )
+    everything = (SETTABLE | named) & ~new | times
+    set_attributes(p, fd, mount_attr(new, everything), only=(EPERM,), error=locked)
     p.jump(done)
     p.label(locked)
-    set_attributes(p, fd, mount_attr(options.set, options.clear))
+    # nosymfollow is never locked.
+    set_attributes(p, fd, mount_attr(new, (MOUNT_ATTR_NOSYMFOLLOW | named) & ~new | times))
     p.label(done)
 
 
