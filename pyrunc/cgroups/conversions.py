@@ -145,15 +145,24 @@ def _io(res: "Resources", out: "list[Write]", bfq: bool) -> None:
             out.append(Write("io.max", text, f"{here}/{key}/{index}"))
 
 
+def _idle(res: "Resources") -> "tuple[str, str]":
+    """What is asked of cpu.idle, "" for nothing, and where."""
+    unified = res.get("unified") or {}
+    if "cpu.idle" in unified:
+        return unified["cpu.idle"].strip(), POINTER + "/unified/cpu.idle"
+    idle = (res.get("cpu") or {}).get("idle")
+    return "" if idle is None else str(idle), POINTER + "/cpu/idle"
+
+
 def _cpu(res: "Resources", out: "list[Write]") -> None:
     cpu = res.get("cpu") or {}
     here = POINTER + "/cpu"
-    idle = cpu.get("idle")
+    idle, where = _idle(res)
     weight = cpu_weight(cpu.get("shares") or 0)
-    if idle is not None:
-        out.append(Write("cpu.idle", str(idle), here + "/idle", idle == 0))
+    if idle:
+        out.append(Write("cpu.idle", idle, where, idle == "0"))
     # An idle group has no weight: the kernel refuses one.
-    if weight and idle != 1:
+    if weight and idle != "1":
         out.append(Write("cpu.weight", str(weight), here + "/shares", weight == 100))
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
     burst = cpu.get("burst")
@@ -209,7 +218,10 @@ def escape(key: str) -> str:
 
 
 def _unified(res: "Resources", out: "list[Write]") -> None:
+    idle = _idle(res)[0]
     for key, value in (res.get("unified") or {}).items():
+        if key == "cpu.idle" or (idle == "1" and key == "cpu.weight"):
+            continue  # see _cpu
         pointer = f"{POINTER}/unified/{escape(key)}"
         if "/" in key:
             raise ConfigError(f'unified resource "{key}" must be a file name (no slashes)', pointer=pointer)

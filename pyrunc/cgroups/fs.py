@@ -233,8 +233,12 @@ class Manager:
         bfq = bool(block.get("weight") or block.get("weightDevice")) and (
             files.try_read(fd, "io.bfq.weight") is not None
         )
-        for write in conversions.writes(resources, bfq):
+        for write in conversions.writes(self.effective(resources), bfq):
             self._write(fd, write)
+
+    def effective(self, resources: "Resources") -> "Resources":
+        """`resources` as the driver can have them: see the systemd driver."""
+        return resources
 
     def device_program(self) -> "bytes | None":
         """The eBPF program of the device rules (see devices.py and bpf.py); None where there is no

@@ -143,6 +143,10 @@ class SystemdManager(fs.Manager):
 
         return Systemd(self.user)
 
+    def effective(self, resources: Resources) -> Resources:
+        """With the quota that systemd makes of linux.resources.cpu, so that the file says the same."""
+        return unit.rounded(resources)
+
     def update_unit(self, resources: Resources) -> None:
         """Tell systemd of changed limits, before they are written to the files."""
         systemd = self._connect()

@@ -131,6 +131,18 @@ def quota(quota: int, period: int, version: int) -> "list[Property]":
     return out
 
 
+def rounded(resources: "Resources") -> "Resources":
+    """`resources` with cpu.quota rounded up as quota() does; the same object where nothing changes."""
+    cpu = resources.get("cpu") or {}
+    number = cpu.get("quota") or 0
+    if number <= 0:
+        return resources
+    period = cpu.get("period") or conversions.DEFAULT_PERIOD
+    per_second = number * 1000000 // period
+    per_second += -per_second % 10000
+    return {**resources, "cpu": {**cpu, "quota": per_second * period // 1000000}}
+
+
 def _limit(text: str) -> int:
     return INFINITY if text == "max" else int(text)
 

@@ -56,11 +56,26 @@ def merge(old: "Resources | None", new: "Resources") -> "Resources":
                 else:
                     merged[key] = item
             out[section] = merged
+    _settle_idle(out, new)
     memory = new.get("memory") or {}
     if memory.get("limit") == -1 and not memory.get("swap"):
         # Without a limit of memory there can be none of memory and swap together.
         out["memory"]["swap"] = -1
     return out
+
+
+def _settle_idle(out: "Resources", new: "Resources") -> None:
+    """An idle group has no weight. Whoever sets one without a word on cpu.idle ends the idling."""
+    cpu, unified = new.get("cpu") or {}, new.get("unified") or {}
+    if not cpu.get("shares") and "cpu.weight" not in unified:
+        return
+    if cpu.get("idle") is None and "cpu.idle" not in unified:
+        if (out.get("cpu") or {}).get("idle"):
+            out["cpu"] = {**out["cpu"], "idle": 0}
+        if "cpu.idle" in (out.get("unified") or {}):
+            out["unified"] = {**out["unified"], "cpu.idle": "0"}
+    elif cpu.get("idle") == 1 or str(unified.get("cpu.idle")).strip() == "1":
+        log.warning("unable to apply both cpu.idle and a weight of the cpu: an idle cgroup has none")
 
 
 def check_usage(dir_fd: int, resources: "Resources") -> None:
@@ -133,7 +148,7 @@ def update(manager: "Manager", changes: "Resources") -> "Resources":
     fd = manager.dir()
     check_usage(fd, new)
     bfq = files.try_read(fd, "io.bfq.weight") is not None
-    writes = conversions.writes(new, bfq)
+    writes = conversions.writes(manager.effective(new), bfq)
     before = _snapshot(fd, writes)
     try:
         manager.update_unit(new)

@@ -56,8 +56,14 @@ def load_config(bundle: str, path: str = "") -> "Config":
 
 
 def parse_config(data: bytes, what: str = "config.json") -> "Config":
-    """The configuration in the text of a config.json; `what` names it in errors."""
+    """The configuration in the text of a config.json; `what` names it in errors.
+
+    In linux.resources, which `update` takes as well, names count in any letter case there too.
+    """
     value = strict.loads(data, what, drop_null=True)
+    linux = value.get("linux") if type(value) is dict else None
+    if type(linux) is dict and "resources" in linux:
+        linux["resources"] = _resources(linux["resources"], what, "/linux/resources")
     if not _validator.config(value):
         _refuse(value, "config", what)
     return cast("Config", value)
@@ -77,10 +83,22 @@ def load_resources(data: bytes, what: str = "resources") -> "Resources":
     Names of members count in any letter case, as in Go ({"CPU": {"Cpus": "1"}}); the result
     has the specification's spelling.
     """
-    value = _spell(strict.loads(data, what, drop_null=True), _validator.RESOURCES, what, "")
+    value = _resources(strict.loads(data, what, drop_null=True), what, "")
     if not _validator.resources(value):
         _refuse(value, "resources", what)
     return cast("Resources", value)
+
+
+def _resources(value: object, what: str, pointer: str) -> object:
+    """linux.resources in the specification's spelling, and without the "a" that tools for cgroup v1
+    put among the rights of a device rule ("rwa"): it takes all rights away, and gives none."""
+    result = _spell(value, _validator.RESOURCES, what, pointer)
+    rules = result.get("devices") if type(result) is dict else None
+    for rule in rules if type(rules) is list else ():
+        access = rule.get("access") if type(rule) is dict else None
+        if type(access) is str and "a" in access:
+            rule["access"] = access.replace("a", "") if rule.get("allow") else "rwm"
+    return result
 
 
 def _spell(value: object, names: "dict[str, Any]", what: str, pointer: str) -> object:
@@ -94,13 +112,18 @@ def _spell(value: object, names: "dict[str, Any]", what: str, pointer: str) -> o
         spelling, within = names.get("*") or names.get(name.lower()) or (name, {})
         if spelling == "*":
             spelling = name
+        item = _spell(item, within, what, f"{pointer}/{spelling}")
         if spelling in result:
+            before = result[spelling]
+            if type(before) is dict and type(item) is dict and not before.keys() & item.keys():
+                before.update(item)  # an object may be in two pieces, as Go reads them
+                continue
             raise ConfigError(
                 f'{what}: "{spelling}" occurs twice in one object, in different letter case'
                 f" ({(pointer + '/' + spelling)[1:]})",
                 pointer=f"{pointer}/{spelling}",
             )
-        result[spelling] = _spell(item, within, what, f"{pointer}/{spelling}")
+        result[spelling] = item
     return result
 
 

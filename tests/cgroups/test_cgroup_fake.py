@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.cgroups import delegate, detect, files, make, oom, stats, update
+from pyrunc.cgroups import conversions, delegate, detect, files, make, oom, stats, update
 from pyrunc.cgroups.conversions import Write
 from pyrunc.cgroups.fs import Manager
 from pyrunc.errors import Error
@@ -239,6 +239,13 @@ def test_memory_numbers(tmp_path: Path) -> None:
                 "unified": {"a.b": "1", "c.d": "2"},
             },
         ),
+        ({"cpu": {"idle": 1}}, {"cpu": {"shares": 9}}, {"cpu": {"idle": 0, "shares": 9}}),
+        ({"cpu": {"idle": 1}}, {"cpu": {"quota": 9}}, {"cpu": {"idle": 1, "quota": 9}}),
+        (
+            {"unified": {"cpu.idle": "1"}},
+            {"unified": {"cpu.weight": "9"}},
+            {"unified": {"cpu.idle": "0", "cpu.weight": "9"}},
+        ),
         (
             {"devices": [{"allow": False}]},
             {"devices": [{"allow": True}], "memory": None},
@@ -311,3 +318,20 @@ def test_flags_are_repeated_where_a_mount_would_reset_them() -> None:
     new = {"namespaces": [{"type": "cgroup"}]}
     assert detect.mount_flags({"mounts": mounts, "linux": new}, host) == ()
     assert detect.mount_flags({"linux": joined}, host) == ()
+
+
+def test_idle_and_a_weight_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """The kernel refuses a weight for an idle group: it is left out, and who asked for both is told."""
+    for change in (
+        {"cpu": {"idle": 1, "shares": 200}},
+        {"unified": {"cpu.weight": "8", "cpu.idle": "1"}},
+        {"cpu": {"shares": 200}, "unified": {"cpu.idle": "1"}},
+    ):
+        merged = update.merge({"cpu": {"quota": 5}}, change)
+        assert "unable to apply both" in capfd.readouterr().err
+        files = [(write.file, write.value) for write in conversions.writes(merged)]
+        assert ("cpu.idle", "1") in files
+        assert "cpu.weight" not in dict(files)
+    # Weight and idling may lie in different sections; idling has to end before there can be a weight.
+    writes = conversions.writes({"cpu": {"shares": 200}, "unified": {"cpu.weight": "8", "cpu.idle": "0"}})
+    assert [write.file for write in writes] == ["cpu.idle", "cpu.weight", "cpu.weight"]

@@ -190,3 +190,19 @@ def test_rootless_without_delegation() -> None:
     assert path.startswith("create cgroup /sys/fs/cgroup/x: permission denied")
     assert "rootless needs no limits + no cgrouppath" in limits
     assert "delegated" in limits
+
+
+def test_file_and_unit_agree_on_a_quota_between_hundredths(sleeper: subprocess.Popen[bytes]) -> None:
+    id = f"quota{os.getpid()}"
+    manager = plan(id, {"cpu": {"quota": 500000, "period": 900000}})
+    manager.create()
+    manager.add(sleeper.pid)
+    try:
+        limit = Path(manager.path, "cpu.max")
+        assert limit.read_text().split() == ["504000", "900000"]
+        assert show(manager.name.unit, "CPUQuotaPerSecUSec") == {"CPUQuotaPerSecUSec": "560ms"}
+        manager.update({"cpu": {"quota": 600000}})
+        assert limit.read_text().split() == ["603000", "900000"]
+        assert show(manager.name.unit, "CPUQuotaPerSecUSec") == {"CPUQuotaPerSecUSec": "670ms"}
+    finally:
+        manager.remove()

@@ -150,3 +150,14 @@ def test_a_scope_is_delegated_and_annotations_override() -> None:
     assert ("TasksMax", ("t", 5)) in found
     assert [value for key, value in found if key == "TasksAccounting"] == [("b", False)]
     assert len({key for key, _ in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("quota", "period", "becomes"),
+    [(500000, 900000, 504000), (600000, 900000, 603000), (5000, None, 5000), (500000, 1000000, 500000), (1, 1000, 10)],
+)
+def test_a_quota_is_rounded_as_systemd_does(quota: int, period: int | None, becomes: int) -> None:
+    cpu = {"quota": quota} if period is None else {"quota": quota, "period": period}
+    assert unit.rounded({"cpu": cpu, "pids": {"limit": 3}}) == {"cpu": {**cpu, "quota": becomes}, "pids": {"limit": 3}}
+    for same in ({}, {"cpu": {}}, {"cpu": {"quota": -1, "period": 3000}}):
+        assert unit.rounded(same) is same

@@ -791,6 +791,25 @@ def test_resources_in_any_letter_case() -> None:
     assert caught.value.pointer == "/unified/a~1b"
 
 
+def test_resources_of_a_configuration_in_any_letter_case() -> None:
+    """A section may even be there in two spellings, as long as they do not say two things about one member."""
+    text = """{"ociVersion": "1.2.0", "root": {"path": "r"}, "process": {"cwd": "/", "args": ["a"]}, "linux":
+        {"resources": {"cpu": {"shares": 2}, "CPU": {"Cpus": "0"}, "hugepageLimits": [{"pagesize": "2MB", "limit": 1}],
+        "devices": %s}}}"""
+    rules = '[{"allow": false, "access": "rwa"}, {"allow": true, "type": "c", "access": "ra"}]'
+    assert parse_config((text % rules).encode())["linux"]["resources"] == {
+        "cpu": {"shares": 2, "cpus": "0"},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 1}],
+        "devices": [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "access": "r"}],
+    }
+    with pytest.raises(ConfigError) as caught:
+        parse_config((text.replace('"Cpus": "0"', '"SHARES": 3') % "[]").encode())
+    assert caught.value.pointer == "/linux/resources/cpu"
+    with pytest.raises(ConfigError) as caught:
+        parse_config((text % '[{"allow": true, "access": "rx"}]').encode())
+    assert caught.value.pointer == "/linux/resources/devices/0/access"
+
+
 @pytest.mark.host
 @needs_spec
 def test_what_engines_write_passes_the_checks(tmp_path: Path) -> None:
