@@ -124,6 +124,8 @@ class Execution(Making):
     def prepare(self) -> None:
         """Learn what the container is, and what is to be executed in it."""
         request, facts = self.request, self.facts
+        # First: what pyrunc opens itself would count as the caller's.
+        check_preserved(request.preserve_fds)
         self.state = state = Store(self.globals.root).load(request.id)
         status = state.status()
         if status == "stopped":
@@ -146,7 +148,6 @@ class Execution(Making):
         facts.linux = config.get("linux", {})
         check_selinux(self.spec, facts.pointer)
         check_console(self.spec, request.console_socket, detached=request.detach)
-        check_preserved(request.preserve_fds)
         facts.lowest = 3 + request.preserve_fds
         if not state.extra.get("noKeyring"):
             facts.keyring = f"_ses.{state.id}"

@@ -190,4 +190,4 @@ def check_preserved(count: int) -> None:
         try:
             posix.fstat(fd)
         except OSError as error:
-            raise from_os_error(f"unable to stat preserved-fd {fd} (of {count})", error) from None
+            raise from_os_error(f"unable to stat preserved-fd {fd - 3} (of {count}), descriptor {fd}", error) from None

@@ -96,6 +96,7 @@ SYSCALLS = {
     "setresgid": 149,
     "setresuid": 147,
     "setsid": 157,
+    "signalfd4": 74,
     "socket": 198,
     "socketpair": 199,
     "statx": 291,

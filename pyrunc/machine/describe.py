@@ -100,6 +100,7 @@ CALLS: "dict[str, tuple[Decoder, ...]]" = {
     "readlinkat": (FD, PATH, plain, INT),
     "renameat2": (FD, PATH, FD, PATH, bits(names.RENAME)),
     "rt_sigaction": (SIGNAL, struct("sigaction"), plain, hidden),
+    "signalfd4": (FD, hidden, hidden, CLOEXEC),
     "sched_setaffinity": (INT, hidden, mask),
     "sched_setattr": (INT, struct("sched_attr"), INT),
     "sched_setscheduler": (INT, choice(names.SCHEDULER), plain),

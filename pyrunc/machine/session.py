@@ -13,6 +13,7 @@ from _struct import Struct
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.errors import Error, from_os_error
+from pyrunc.log import log
 from pyrunc.machine.assembler import MAGIC, assemble, syscall_numbers
 
 TYPE_CHECKING = False
@@ -191,6 +192,7 @@ def sealed_init() -> int:
         memfd = posix.memfd_create("pyrunc-init", flags)
     posix.write(memfd, image)
     fcntl(memfd, F_ADD_SEALS, ALL_SEALS)
+    log.debug("runc exeseal: using /proc/self/exe clone: a sealed memfd with pyrunc-init")
     return memfd
 
 

@@ -96,6 +96,7 @@ SYSCALLS = {
     "setresgid": 119,
     "setresuid": 117,
     "setsid": 112,
+    "signalfd4": 289,
     "socket": 41,
     "socketpair": 53,
     "statx": 332,

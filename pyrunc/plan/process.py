@@ -14,6 +14,7 @@ from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     EACCES,
+    EINTR,
     EINVAL,
     ELOOP,
     ENOENT,
@@ -69,6 +70,10 @@ DEFAULT_UMASK = 0o022
 # /etc/passwd and /etc/group are read so far.
 FILE_SIZE = 1 << 19
 _NO_ID = 0xFFFFFFFF
+
+# What ends a container that waits to be started: SIGHUP, SIGINT, SIGQUIT, SIGTERM.
+_ENDING = (1, 2, 3, 15)
+_POLLIN, _SIG_BLOCK, _SIG_SETMASK = 1, 0, 2
 
 
 def rlimits(p: Program, process: "Process", pointer: str, *, late: bool) -> None:
@@ -295,8 +300,13 @@ def note_file(p: Program, root: Reg, path: str, space: Space) -> None:
     p.registers.give(fd)
 
 
-def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
-    """Look for the executable as the user would see it, and read /etc/passwd where HOME is wanted."""
+def look_up(
+    p: Program, process: "Process", root: Reg, pointer: str, own: "tuple[int, int]" = (0, 0)
+) -> LookUp:
+    """Look for the executable as the user would see it, and read /etc/passwd where HOME is wanted.
+
+    own: the uid and gid that the process has until it becomes the user; in a user namespace that maps no root, others.
+    """
     paths = candidates(process)
     want = wants_home(process)
     account = process.get("user") or {}
@@ -310,7 +320,7 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
     answer = Space(size, "answer")
     result = p.reg("result")
     # access(2) asks for the real ids, and forgets capabilities unless the real uid is root's.
-    as_user = bool(uid or gid) and not sets.effective & 1 << capabilities.NUMBERS["CAP_DAC_OVERRIDE"]
+    as_user = (uid, gid) != own and not sets.effective & 1 << capabilities.NUMBERS["CAP_DAC_OVERRIDE"]
     if as_user:
         p.call("setresgid", gid, -1, -1)
         p.call("setresuid", uid, -1, -1)
@@ -327,8 +337,8 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str) -> LookUp:
         p.label(absent)
         p.store(At(answer, 16 * index), result, 8)
     if as_user:
-        p.call("setresuid", 0, -1, -1)
-        p.call("setresgid", 0, -1, -1)
+        p.call("setresuid", own[0], -1, -1)
+        p.call("setresgid", own[1], -1, -1)
     p.registers.give(result)
     key = LookUp(paths, want, f"{pointer}/args/0")
     p.sync(key, answer, size)
@@ -364,7 +374,8 @@ def outlive(p: Program) -> None:
 
 def park(p: Program, listener: Fd, *, visible: bool) -> None:
     """Wait for `pyrunc start`: whoever connects to the socket in the state directory. The connection is the
-    session from then on; it ends with the execve, or brings the failed step.
+    session from then on; it ends with the execve, or brings the failed step. A signal of _ENDING ends the wait, and
+    the process with 128 and its number.
 
     visible: for a pyrunc without privileges `exec` could not join the namespaces of a process that is not
     dumpable. It is still out of reach for what has fewer capabilities, which it has all (ptrace(2)).
@@ -373,7 +384,31 @@ def park(p: Program, listener: Fd, *, visible: bool) -> None:
     if visible:
         p.call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
     p.call("close", SESSION)
+    # The kernel keeps from the first process of a pid namespace the signals that it has no handler for: who asks this
+    # one to end would wait for ever. They are read in place of handled.
+    mask, before = pack("<Q", sum(1 << signal - 1 for signal in _ENDING)), Space(8, "signal mask")
+    p.call("rt_sigprocmask", _SIG_BLOCK, mask, before, 8)
+    signals = p.reg("signals")
+    p.call("signalfd4", -1, mask, 8, O_CLOEXEC, dst=signals)
+    events = Space(16, "pollfds")
+    for place, fd in ((0, listener), (8, signals)):
+        p.store(At(events, place), fd)
+        p.store(At(events, place + 4), _POLLIN)
+    p.call("ppoll", events, 2, None, None, 0)
+    ended, started = Label("ended"), Label("started")
+    p.check(At(events, 12), 4, _POLLIN << 16, 0, EINTR, error=ended)
+    p.jump(started)
+    p.label(ended)
+    status, info = p.reg("status"), Space(128, "signalfd_siginfo")
+    p.call("read", signals, info, 128)
+    p.load(info, 4, status)
+    p.call("move", status, 0, 128, dst=status)
+    p.call("exit_group", status)
+    p.label(started)
+    p.registers.give(status)
     p.call("accept4", listener, None, None, O_CLOEXEC, dst=SESSION)
+    p.close(signals)
+    p.call("rt_sigprocmask", _SIG_SETMASK, before, None, 8)
     p.take_flags()
     p.call("close", listener)
 

@@ -4,8 +4,10 @@ import fcntl
 import json
 import os
 import re
+import select
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,34 @@ def test_python_never_inside(bundle: MakeBundle, runtime: Runtime, tmp_path: Pat
         watcher.join()
     assert looked > 5
     assert trespassers == []
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM"])
+def test_a_signal_ends_the_wait(
+    bundle: MakeBundle, runtime: Runtime, tmp_path: Path, name: str
+) -> None:
+    """It is the first process of a pid namespace, to which the kernel delivers no signal without a handler."""
+    pid = _create(runtime, bundle({}).path, tmp_path / "log")
+    pidfd = os.pidfd_open(pid)
+    try:
+        runtime.call("kill", "c", name, check=True)
+        assert select.select([pidfd], [], [], 10)[0]
+    finally:
+        os.close(pidfd)
+    assert json.loads(runtime.call("state", "c", check=True).stdout)["status"] == "stopped"
+
+
+def test_other_signals_do_not_and_none_stays_blocked(
+    bundle: MakeBundle, runtime: Runtime, tmp_path: Path
+) -> None:
+    it = bundle({}).shell("grep -E '^Sig(Blk|Pnd|Ign|Cgt)' /proc/self/status; ls /proc/self/fd | wc -l")
+    _create(runtime, it.path, tmp_path / "log")
+    for name in ("USR1", "ALRM", "CONT"):
+        runtime.call("kill", "c", name, check=True)
+    runtime.call("start", "c", check=True)
+    deadline = time.monotonic() + 10
+    while "4\n" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    lines = (tmp_path / "log").read_text().split("\n")
+    assert [line.split()[1] for line in lines[:2]] == ["0" * 16, "0" * 16], lines
+    assert lines[4] == "4", lines

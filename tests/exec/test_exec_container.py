@@ -102,7 +102,7 @@ def test_killed(shared: Shared, number: int) -> None:
         (["--pid-file", "/nowhere/pid", "ID", "true"], "no such file or directory"),
         (["--cgroup", "../x", "ID", "true"], "cgroup"),
         (["--cgroup", "cpu:x", "ID", "true"], 'unknown controller "cpu"'),
-        (["--preserve-fds", "90", "ID", "true"], "unable to stat preserved-fd"),
+        (["--preserve-fds", "90", "ID", "true"], "unable to stat preserved-fd 0 (of 90), descriptor 3: bad file"),
         (["--console-socket", "/x", "ID", "true"], "cannot use console socket"),
         (["-d", "-t", "ID", "true"], "cannot allocate tty"),
         (["--user", "nobody", "ID", "true"], "unable to find user nobody"),
