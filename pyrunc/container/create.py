@@ -75,6 +75,11 @@ def create(globals_: "Globals", request: "CreateRequest") -> None:
     creation.end()
 
 
+def _joins_cgroup_namespace(config: "Config") -> bool:
+    namespaces = config.get("linux", {}).get("namespaces", ())
+    return any(entry["type"] == "cgroup" and entry.get("path") for entry in namespaces)
+
+
 class Creation(Making):
     """The making of one container: prepare, build, commit, end; or undo at any point."""
 
@@ -144,7 +149,13 @@ class Creation(Making):
         # With nsdelegate nobody can be born outside of the cgroup namespace that the agent has joined by then.
         facts.by_pid = Namespaces(config).joins("cgroup")
         directory = manager.create()
-        if directory is not None:
+        if directory is not None and _joins_cgroup_namespace(config):
+            # From inside of a namespace that is joined there is no way to a cgroup outside of it (the mount option
+            # nsdelegate): the process is put there from here.
+            manager.apply()
+            state.cgroup = manager.to_state()
+            facts.cgroup, facts.by_pid = None, True
+        elif directory is not None:
             manager.apply()
             state.cgroup = manager.to_state()
             facts.cgroup = Fd(fcntl(directory, F_DUPFD_CLOEXEC, facts.lowest + 8), "cgroup")

@@ -91,7 +91,7 @@ class Facts:
         self.cgroup_path = ""
         self.by_pid = False
         self.before_clone: Callable[[Program], None] | None = None
-        self.exposed: list[str] = []
+        self.exposed: list[tuple[str, str]] = []
         self.hook_files: tuple[Fd | None, Fd | None] = (None, None)
         self.hook_state = b"{}"
         self.pivot = True
@@ -247,7 +247,7 @@ def _root_file_system(
     p = plan.child
     linux = config.get("linux") or {}
     rootfs.enter(p, config, facts.rootfs, root)
-    context = mounts.Context(root, facts.bundle)
+    context = mounts.Context(root, facts.bundle, facts.rootfs)
     context.userns = spaces.has("user") or not facts.privileged
     context.cgroup_ns = bool(spaces.has("cgroup"))
     context.cgroup_root = facts.cgroup_mount
@@ -316,7 +316,7 @@ def _prepare_process(plan: CreatePlan, config: "Config", root: Reg) -> None:
     process.change_directory(p, spec, root, "/process", make=True)
     sets = capabilities.Sets(spec.get("capabilities"))
     capabilities.drop_bounding(p, sets.bounding, capabilities.LAST)
-    process.look_up(p, spec, root, "/process")
+    process.look_up(p, spec, root, "/process", base_ids(config))
 
 
 def finish(

@@ -237,7 +237,8 @@ def prepare(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> Program:
     process.change_directory(p, spec, plan.root, pointer, make=False)
     sets = capabilities.Sets(spec.get("capabilities"))
     capabilities.drop_bounding(p, sets.bounding, capabilities.LAST)
-    process.look_up(p, spec, plan.root, pointer)
+    own = facts.ids if facts.spaces & CLONE_NEWUSER else (0, 0)
+    process.look_up(p, spec, plan.root, pointer, own)
     return p
 
 

@@ -95,14 +95,18 @@ def pivot(p: Program, root: Reg) -> None:
     p.close(old)
 
 
-def move_root(p: Program, root: Reg, rootfs: str, exposed: "list[str]") -> None:
+def move_root(p: Program, root: Reg, rootfs: str, exposed: "list[tuple[str, str]]") -> None:
     """--no-pivot: move the root over "/" and chroot into it.
 
     exposed: proc and sysfs mounts of the host outside the root. They would stay reachable below the moved mount for who
-    may mount, so they go first.
+    may mount, so they go first. With each, the place of the mount that it is on.
     """
     p.about("error moving the root file system over /", "/root/path")
-    for path in exposed:
+    # What goes from a shared mount, as rootfsPropagation may make them, goes from the host's as well; and what is moved
+    # over one covers the host's.
+    for parent in dict.fromkeys(("/", *(parent for _, parent in exposed))):
+        p.call("mount", None, parent.encode(errors="surrogateescape"), None, MS_PRIVATE, None, ok=(EINVAL,))
+    for path, _ in exposed:
         name = path.encode(errors="surrogateescape")
         cover, done = Label(), Label()
         p.call("mount", None, name, None, MS_SLAVE | MS_REC, None, ok=(EINVAL,))

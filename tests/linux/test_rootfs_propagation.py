@@ -39,3 +39,22 @@ def test_of_the_containers_root(
         assert propagation(before, str(tmp_path)) == "shared"
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_moved_root_does_not_cover_the_hosts(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
+) -> None:
+    """--no-pivot moves the root over a "/" that may be shared with the host's, where it would appear as well."""
+    it = bundle({"linux": {"rootfsPropagation": "rshared"}}).args("true")
+    script = f"""
+        mount --make-rshared / && mount --bind {it.rootfs} {it.rootfs}
+        cut -d' ' -f5 /proc/self/mountinfo >{tmp_path}/before
+        "$@" && cut -d' ' -f5 /proc/self/mountinfo | diff {tmp_path}/before -
+    """
+    command = runtime.command("run", "--no-pivot", "-b", str(it.path), f"moved-{tmp_path.name}")
+    # In a mount namespace of the test's own: it is what would be covered.
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
