@@ -75,6 +75,8 @@ def refused(path: str, rootless: bool, explicit: bool, error: OSError) -> Error:
             "rootless needs no limits + no cgrouppath when no permission is granted for cgroups:"
             f" {text}"
         )
+    elif rootless:
+        text = f"unable to apply cgroup configuration: {text}"
     hint = "mount the cgroup file system writable" if number == errno.EROFS else ""
     if rootless:
         hint = (

@@ -187,7 +187,7 @@ def test_rootless_without_delegation() -> None:
     )
     nothing, path, limits = done.stdout.splitlines()
     assert nothing == "None"
-    assert path.startswith("create cgroup /sys/fs/cgroup/x: permission denied")
+    assert path.startswith("unable to apply cgroup configuration: create cgroup /sys/fs/cgroup/x: permission denied")
     assert "rootless needs no limits + no cgrouppath" in limits
     assert "delegated" in limits
 
@@ -200,9 +200,9 @@ def test_file_and_unit_agree_on_a_quota_between_hundredths(sleeper: subprocess.P
     try:
         limit = Path(manager.path, "cpu.max")
         assert limit.read_text().split() == ["504000", "900000"]
-        assert show(manager.name.unit, "CPUQuotaPerSecUSec") == {"CPUQuotaPerSecUSec": "560ms"}
+        assert show(f"pyrunc-{id}.scope", "CPUQuotaPerSecUSec") == {"CPUQuotaPerSecUSec": "560ms"}
         manager.update({"cpu": {"quota": 600000}})
         assert limit.read_text().split() == ["603000", "900000"]
-        assert show(manager.name.unit, "CPUQuotaPerSecUSec") == {"CPUQuotaPerSecUSec": "670ms"}
+        assert show(f"pyrunc-{id}.scope", "CPUQuotaPerSecUSec") == {"CPUQuotaPerSecUSec": "670ms"}
     finally:
         manager.remove()

@@ -159,5 +159,6 @@ def test_a_scope_is_delegated_and_annotations_override() -> None:
 def test_a_quota_is_rounded_as_systemd_does(quota: int, period: int | None, becomes: int) -> None:
     cpu = {"quota": quota} if period is None else {"quota": quota, "period": period}
     assert unit.rounded({"cpu": cpu, "pids": {"limit": 3}}) == {"cpu": {**cpu, "quota": becomes}, "pids": {"limit": 3}}
-    for same in ({}, {"cpu": {}}, {"cpu": {"quota": -1, "period": 3000}}):
+    unchanged: tuple[dict[str, Any], ...] = ({}, {"cpu": {}}, {"cpu": {"quota": -1, "period": 3000}})
+    for same in unchanged:
         assert unit.rounded(same) is same
