@@ -320,7 +320,8 @@ def look_up(
     answer = Space(size, "answer")
     result = p.reg("result")
     # access(2) asks for the real ids, and forgets capabilities unless the real uid is root's.
-    as_user = (uid, gid) != own and not sets.effective & 1 << capabilities.NUMBERS["CAP_DAC_OVERRIDE"]
+    override = sets.effective & 1 << capabilities.NUMBERS["CAP_DAC_OVERRIDE"]
+    as_user = bool(uid or gid) and (uid, gid) != own and not override
     if as_user:
         p.call("setresgid", gid, -1, -1)
         p.call("setresuid", uid, -1, -1)
