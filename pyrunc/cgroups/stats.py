@@ -138,7 +138,8 @@ def memory(dir_fd: int) -> "Json":
     out["kernelTCP"] = _entry(stat.get("sock", 0), 0, 0, 0)
     out.update(_some({"raw": stat}))
     out.update(_psi(dir_fd, "memory.pressure"))
-    out["event_count"] = {key: events.get(key, 0) for key in EVENTS}
+    # Without zeros: whoever looks for "oom" in what `events` prints finds none before there was one.
+    out["event_count"] = _some({key: events.get(key, 0) for key in EVENTS})
     return out
 
 

@@ -195,9 +195,8 @@ def test_memory_numbers(tmp_path: Path) -> None:
     assert found["usage"] == {"limit": (1 << 64) - 1, "usage": 100, "max": 150, "failcnt": 3}
     assert found["swap"] == {"limit": (1 << 64) - 1, "usage": 107, "failcnt": 0}
     assert found["raw"] == {"anon": 60, "file": 40}
-    assert found["event_count"] == {
-        "low": 0, "high": 0, "max": 3, "oom": 0, "oom_kill": 1, "oom_group_kill": 0,
-    }  # fmt: skip
+    # Without zeros: `grep oom` on a stream of events has to wait for the first.
+    assert found["event_count"] == {"max": 3, "oom_kill": 1}
 
 
 @pytest.mark.parametrize(
