@@ -86,7 +86,8 @@ def restored(config: Config, bundle: str) -> list[str]:
         if not is_bind(mount):
             continue
         name = "/" + clean(mount["destination"])
-        source = os.path.join(bundle, mount["source"])
+        # criu looks for the mount that it lies on by comparing names: neither links nor dots.
+        source = os.path.realpath(os.path.join(bundle, mount["source"]))
         found[name] = source
         if "rbind" in (mount.get("options") or ()):
             host = host if host is not None else mounts_of("self")

@@ -92,6 +92,15 @@ def test_bind_mounts_are_named_by_destination(tmp_path: Path, here: int) -> None
     ]
 
 
+def test_sources_without_dots_and_links(tmp_path: Path) -> None:
+    """criu compares names, and does not find the mount that "bundle/." or a link's path lies on."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    mounts = [bind("/a", ".", "bind"), bind("/b", "./data", "bind"), bind("/c", str(tmp_path / "link"), "bind")]
+    found = criu_mounts.restored({"mounts": mounts}, str(tmp_path))
+    assert found[:3] == [f"mnt[/a]:{tmp_path}", f"mnt[/b]:{tmp_path}/data", f"mnt[/c]:{tmp_path}/data"]
+
+
 def test_what_an_rbind_brings_along(here: int, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"mounts": [bind("/data", "src", "rbind"), bind("/data/own", "/o", "bind")]}
     lines = [line("/data"), line("/data/sub"), line("/data/own"), line("/data/own/sub")]
