@@ -5,12 +5,14 @@ process counts
 them and kills itself at the Nth.
 """
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ import pytest
 from support import IS_ROOT, ROOT, MakeBundle, Runtime
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
+
+_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 _DRIVER = """
 import os, signal, sys
@@ -43,16 +47,42 @@ sys.exit(code)
 """
 
 
+@pytest.fixture(autouse=True)
+def adopts() -> Iterator[None]:
+    """Orphans of what the test starts become its own children, and so can be told from other tests' processes."""
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    libc.prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
 def _processes() -> set[int]:
-    """All processes whose program is a pyrunc-init."""
-    found = set()
+    """The processes below this one whose program is a pyrunc-init. Dead ones that are its children are reaped."""
+    parents: dict[int, int] = {}
+    dead = set()
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
-                if "memfd:pyrunc-init" in os.readlink(f"/proc/{name}/exe"):
-                    found.add(int(name))
+                state, above = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:2]
             except OSError:
                 continue
+            parents[int(name)] = int(above)
+            if state == "Z":
+                dead.add(int(name))
+    found = set()
+    for pid, parent in parents.items():
+        ancestor = parent
+        while ancestor > 1 and ancestor != os.getpid():
+            ancestor = parents.get(ancestor, 0)
+        if ancestor != os.getpid():
+            continue
+        try:
+            if pid in dead and parent == os.getpid():
+                os.waitpid(pid, os.WNOHANG)
+            elif "memfd:pyrunc-init" in os.readlink(f"/proc/{pid}/exe"):
+                found.add(pid)
+        except OSError:
+            continue
     return found
 
 
