@@ -75,11 +75,6 @@ def create(globals_: "Globals", request: "CreateRequest") -> None:
     creation.end()
 
 
-def _joins_cgroup_namespace(config: "Config") -> bool:
-    namespaces = config.get("linux", {}).get("namespaces", ())
-    return any(entry["type"] == "cgroup" and entry.get("path") for entry in namespaces)
-
-
 class Creation(Making):
     """The making of one container: prepare, build, commit, end; or undo at any point."""
 
@@ -146,21 +141,20 @@ class Creation(Making):
         self.store.save(state)
         if b"NOTIFY_SOCKET" in posix.environ:
             self._notify_socket()
-        # With nsdelegate nobody can be born outside of the cgroup namespace that the agent has joined by then.
+        # With nsdelegate nobody can be born outside of the cgroup namespace that the agent has joined by then: the
+        # process is put there from here.
         facts.by_pid = Namespaces(config).joins("cgroup")
         directory = manager.create()
-        if directory is not None and _joins_cgroup_namespace(config):
-            # From inside of a namespace that is joined there is no way to a cgroup outside of it (the mount option
-            # nsdelegate): the process is put there from here.
+        if directory is not None and facts.by_pid:
             manager.apply()
             state.cgroup = manager.to_state()
-            facts.cgroup, facts.by_pid = None, True
+            facts.cgroup = None
         elif directory is not None:
             manager.apply()
             state.cgroup = manager.to_state()
             facts.cgroup = Fd(fcntl(directory, F_DUPFD_CLOEXEC, facts.lowest + 8), "cgroup")
             program = manager.device_program()
-            if program is not None and not facts.by_pid:
+            if program is not None:
                 restrict(facts, manager, program)
         else:
             state.cgroup = manager.to_state()
