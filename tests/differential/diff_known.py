@@ -72,6 +72,13 @@ KNOWN: list[Known] = [
         "on a hybrid machine runc mounts the v1 hierarchies; pyrunc mounts v2",
     ),
     Known(
+        "userns-without-root",
+        "*",
+        "runc",
+        'runc 1.1 wants id 0 mapped ("no user mapping found"); the specification allows a namespace without a root, and '
+        "tests/linux/test_userns_without_root.py shows that it works",
+    ),
+    Known(
         "root-propagation-*unbindable",
         "*",
         "runc",
