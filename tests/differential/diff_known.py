@@ -75,7 +75,7 @@ KNOWN: list[Known] = [
         "userns-without-root",
         "*",
         "runc",
-        'runc 1.1 wants id 0 mapped ("no user mapping found"); the specification allows a namespace without a root, and '
+        'runc 1.1 wants id 0 mapped ("no user mapping found"); the specification allows one without a root, and '
         "tests/linux/test_userns_without_root.py shows that it works",
     ),
     Known(
