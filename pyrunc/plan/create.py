@@ -26,6 +26,7 @@ from pyrunc.plan.uapi import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
     CLONE_NEWNET,
+    CLONE_NEWTIME,
     CLONE_NEWUSER,
     O_CLOEXEC,
     PR_SET_PDEATHSIG,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrunc.config.types import Config, Linux, Process
+    from pyrunc.plan.timens import TimeNamespace
 
 
 class Facts:
@@ -103,10 +105,10 @@ class Facts:
 class CreatePlan:
     """agent: the host agent's steps, up to and with the clone. child: those of the container's init after it.
 
-    proc: the host's /proc, where the process has a label to be written there.
+    proc: the host's /proc, where the process has a label to be written there. time: of a new time namespace.
     """
 
-    __slots__ = ("agent", "child", "child_label", "proc", "registers", "root", "slave")
+    __slots__ = ("agent", "child", "child_label", "proc", "registers", "root", "slave", "time")
 
     def __init__(self) -> None:
         self.registers = Registers()
@@ -116,6 +118,7 @@ class CreatePlan:
         self.root: Reg | None = None
         self.slave: Reg | None = None
         self.proc: Reg | None = None
+        self.time: TimeNamespace | None = None
 
 
 def base_ids(config: "Config") -> "tuple[int, int]":
@@ -141,6 +144,11 @@ def _agent(
     plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.Namespaces
 ) -> None:
     p = plan.agent
+    if spaces.new & CLONE_NEWTIME:
+        from pyrunc.plan.timens import TimeNamespace
+
+        plan.time = TimeNamespace(config, spaces)
+        plan.time.prepare(p)
     namespaces.begin(p, facts.lowest, dumpable=bool(spaces.new & CLONE_NEWUSER))
     if facts.before_clone is not None:
         facts.before_clone(p)
@@ -148,8 +156,11 @@ def _agent(
         from pyrunc.plan import lsm
 
         plan.proc = lsm.host_proc(p)
-    namespaces.time_offsets(p, config, spaces)
+    if plan.time is not None:
+        plan.time.before_join(p)
     namespaces.join(p, spaces)
+    if plan.time is not None:
+        plan.time.before_clone(p)
     cgroup = None if facts.by_pid else facts.cgroup
     new = spaces.new & ~CLONE_NEWIPC if spaces.has("user") else spaces.new
     namespaces.clone(p, new, plan.child_label, cgroup=cgroup)
@@ -167,6 +178,8 @@ def _child(
     if new_user or facts.by_pid or limits:
         p.sync("begin")
     affinity.run_anywhere(p)
+    if plan.time is not None:
+        plan.time.after_clone(p)
     if spaces.has("user"):
         keep = bool(config.get("annotations", {}).get(namespaces.KEEP_GROUPS))
         namespaces.become_root(p, *base_ids(config), "/linux/uidMappings", keep_groups=keep)

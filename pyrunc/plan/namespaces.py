@@ -25,7 +25,6 @@ from pyrunc.plan.uapi import (
     LAST_FD,
     O_CLOEXEC,
     O_RDONLY,
-    O_WRONLY,
     PR_SET_DUMPABLE,
     PR_SET_KEEPCAPS,
     PR_SET_NAME,
@@ -137,28 +136,6 @@ def join(p: Program, namespaces: Namespaces) -> None:
     for _, _, _, fd, result in fds:
         p.close(fd)
         p.registers.give(result)
-
-
-def time_offsets(p: Program, config: "Config", namespaces: Namespaces) -> None:
-    """A new time namespace and its offsets: they can be set only before the first process is in it, so it is made here,
-    by the agent, and entered by the clone."""
-    if not namespaces.new & CLONE_NEWTIME:
-        return
-    p.about("error creating the time namespace", namespaces.pointers["time"])
-    p.call("unshare", CLONE_NEWTIME)
-    lines = []
-    offsets = config.get("linux", {}).get("timeOffsets", {})
-    for clock in ("monotonic", "boottime"):
-        if clock in offsets:
-            offset = offsets[clock]
-            lines.append(f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n")
-    if lines:
-        p.about("error writing time offsets", "/linux/timeOffsets")
-        fd = p.reg("timens_offsets")
-        p.call("openat", AT_FDCWD, b"/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC, 0, dst=fd)
-        text = "".join(lines).encode()
-        p.call("write", fd, text, len(text))
-        p.close(fd)
 
 
 def clone(

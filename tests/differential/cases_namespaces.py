@@ -224,6 +224,12 @@ def userns_bind(config: Config, bundle: Bundle) -> None:
     ]
 
 
+@add_case(CASES, "userns-time-offsets", needs=no_time_namespaces)
+def userns_time(config: Config, bundle: Bundle) -> None:
+    with_userns(config, bundle)
+    time_offsets(config, bundle)
+
+
 @add_case(CASES, "userns-no-mappings", "error")
 def userns_no_mappings(config: Config, bundle: Bundle) -> None:
     replace_namespace(config, "user")

@@ -112,6 +112,9 @@ KNOWN: list[Known] = [
         "offsets without a namespace of their own have nothing to act on: an error, as in runc 1.2",
     ),
     Known("join-time", "*", "crun 1.21", "crun joins no time namespace that has offsets"),
+    Known(
+        "userns-time-offsets", "*", "crun 1.21", "once it has the namespace's ids crun may not open its timens_offsets"
+    ),
     Known("domainname", "line.002", OLD, "runc 1.1 does not know `domainname`"),
     Known("io-priority-class", "*", OLD, "runc 1.1 ignores ioPriority"),
     Known("io-priority*", "ionice.lines", OLD, "runc 1.1 ignores ioPriority"),

@@ -2,74 +2,21 @@
 
 import json
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from support import IS_ROOT, make_bundle
-
-UID = 1000
+from rootless import Rootless, made
+from support import IS_ROOT
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root, to become another user")
 
 
-class Rootless:
-    """Calls of pyrunc as the user."""
-
-    def __init__(self, launcher: str, directory: Path) -> None:
-        self.launcher = launcher
-        self.directory = directory
-
-    def __call__(self, *words: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-        line = [self.launcher, "--root", str(self.directory / "state"), *words]
-        return subprocess.run(
-            line,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            cwd="/",
-            timeout=60,
-            user=UID,
-            group=UID,
-            extra_groups=[],
-            stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
-            stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
-        )
-
-
 @pytest.fixture
 def rootless(launcher: str) -> Iterator[Rootless]:
-    directory = Path(tempfile.mkdtemp(prefix="pyrunc-", dir="/var/tmp"))
-    directory.chmod(0o711)
-    it = Rootless(launcher, directory)
-    try:
-        subprocess.run([launcher, "--version"], check=True, capture_output=True, user=UID)
-    except (PermissionError, subprocess.CalledProcessError):  # a checkout in a closed home directory
-        shutil.rmtree(directory)
-        pytest.skip(f"user {UID} may not execute {launcher}")
-    mapping = [{"containerID": 0, "hostID": UID, "size": 1}]
-    spaces = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "user")]
-    bundle = make_bundle(
-        directory / "bundle",
-        {
-            "process": {"args": ["/bin/sleep", "100"]},
-            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-            "linux": {"namespaces": spaces, "uidMappings": mapping, "gidMappings": mapping},
-        },
-    )
-    for path in (directory, bundle.path, *bundle.path.rglob("*")):
-        os.chown(path, UID, UID, follow_symlinks=False)
-    made = it("create", "--bundle", str(bundle.path), "a", quiet=True)
-    try:
-        assert made.returncode == 0
+    with made(launcher) as it:
+        it.create("a")
         yield it
-    finally:
-        it("delete", "--force", "a")
-        shutil.rmtree(directory)
 
 
 def test_created_and_running(rootless: Rootless) -> None:
