@@ -86,15 +86,15 @@ class Recorder:
         id = f"record-{os.getpid()}-{self.number}"
         pid_file = str(self.directory / "pid")
         options = ["--bundle", str(bundle.path), "--pid-file", pid_file]
+        # The queue of this socket holds the terminal: without it the container would be hung up.
+        listener = socket.socket(socket.AF_UNIX)
         try:
             if terminal:
                 path = str(self.directory / f"console-{self.number}")
-                with socket.socket(socket.AF_UNIX) as listener:
-                    listener.bind(path)
-                    listener.listen()
-                    self.call("create", "--console-socket", path, *options, id)
-            else:
-                self.call("create", *options, id)
+                listener.bind(path)
+                listener.listen()
+                options += ["--console-socket", path]
+            self.call("create", *options, id)
             self.call("state", id)
             self.call("start", id)
             self.call("exec", "--pid-file", pid_file + "2", id, "/bin/true")
@@ -107,6 +107,7 @@ class Recorder:
             self.call("state", id)
             self.call("delete", id)
         finally:
+            listener.close()
             self.call("delete", "--force", id)
         if not terminal:
             bundle.args("/bin/true")
