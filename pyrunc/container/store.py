@@ -2,18 +2,18 @@
 
     ROOT/ID/state.json    what state.py describes: small, read by every command
     ROOT/ID/config.json   the configuration the container was created from (update changes it)
-    ROOT/ID/lock          flock(2): held while a container is created, started, updated or deleted
     ROOT/ID/...           what other parts of the life cycle keep there (start.sock, ...)
 
-Files are written beside their names and renamed, so a reader needs no lock. ROOT itself is locked
-for the moment in which a directory with its lock comes to be or goes. Whoever dies loses its locks.
+ROOT/ID itself is the lock, by flock(2), of who creates, starts, updates or deletes the container; whoever dies loses
+it. Others cannot take it: they may pass the directory, but not open it. Files are written beside their names and
+renamed, so a reader needs no lock.
 
 Import cost: posix, fcntl, time, and _json by config.strict.
 """
 
 import posix
 import time
-from errno import EACCES, EAGAIN, ENOENT
+from errno import EACCES
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 
 from pyrunc.config import strict
@@ -101,19 +101,27 @@ class Store:
         """
         check_id(id)
         root = self._make_root()
-        with self._root_lock():
+        while True:
             try:
                 posix.mkdir(id, self._mode(), dir_fd=root)
             except FileExistsError:
                 raise Error("container with given ID already exists") from None
             except OSError as error:
                 raise from_os_error(f"create state directory {self.root}/{id}", error) from None
-            fd = posix.open(id, _DIRECTORY, dir_fd=root)
             try:
-                posix.fchmod(fd, self._mode())  # mkdir's mode is subject to the caller's umask
-                return _flock(fd, posix.O_CREAT)
-            finally:
-                posix.close(fd)
+                fd = posix.open(id, _DIRECTORY, dir_fd=root)
+            except FileNotFoundError:
+                continue  # a `delete --force` was faster
+            lock = Lock(fd)
+            posix.fchmod(fd, self._mode())  # mkdir's mode is subject to the caller's umask
+            try:
+                flock(fd, LOCK_EX)
+            except OSError as error:
+                posix.rmdir(id, dir_fd=root)
+                raise from_os_error(f"lock state directory {self.root}/{id}", error) from None
+            if posix.fstat(fd).st_nlink:
+                return lock
+            lock.release()
 
     def lock(self, id: str, timeout: float = BUSY_AFTER) -> Lock:
         """Take the lock of a container that exists, waiting for whoever holds it.
@@ -133,7 +141,7 @@ class Store:
             if time.monotonic() >= until:
                 raise Error(
                     f"container {id} is being changed by another process since {timeout:.0f} s",
-                    hint=f"see who has {self.root}/{id}/lock open: fuser, lsof",
+                    hint=f"see who has {self.root}/{id} open: fuser, lsof",
                 )
             time.sleep(wait)
             wait = min(2 * wait, 0.05)
@@ -141,11 +149,7 @@ class Store:
     def locked(self, id: str) -> bool:
         """Whether someone else holds the container's lock."""
         try:
-            fd = posix.open(
-                f"{id}/lock",
-                posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW,
-                dir_fd=self._root(),
-            )
+            fd = posix.open(id, _DIRECTORY, dir_fd=self._root())
         except OSError:
             return False
         try:
@@ -200,10 +204,9 @@ class Store:
         except OSError as error:
             raise from_os_error(f"remove state directory {self.root}/{id}", error) from None
         try:
-            _empty(fd, keep=("state.json", "lock"))
-            with self._root_lock():
-                _empty(fd)
-                posix.rmdir(id, dir_fd=root)
+            if _empty(fd, keep="state.json"):
+                posix.unlink("state.json", dir_fd=fd)
+            posix.rmdir(id, dir_fd=root)
         except OSError as error:
             raise from_os_error(f"remove state directory {self.root}/{id}", error) from None
         finally:
@@ -286,40 +289,25 @@ class Store:
         """Others may pass root's directories: a container's root has to reach its start socket."""
         return 0o711 if posix.geteuid() == 0 else 0o700
 
-    def _root_lock(self) -> Lock:
-        """The lock of the state directory, for the moment in which directories come and go."""
-        fd = posix.open(self.root, _DIRECTORY & ~posix.O_NOFOLLOW)
-        flock(fd, LOCK_EX)
-        return Lock(fd)
-
     def _try_lock(self, root: int, id: str) -> "Lock | None":
         """The container's lock, or None while someone else has it. Errors: NotFound."""
         try:
-            directory = posix.open(id, _DIRECTORY, dir_fd=root)
+            lock = Lock(posix.open(id, _DIRECTORY, dir_fd=root))
         except OSError:
             raise NotFound(MISSING) from None
         try:
-            try:
-                lock = _flock(directory, 0)
-            except FileNotFoundError:
-                # Its creator or its remover died between two steps, or is between them right now.
-                with self._root_lock():
-                    lock = _flock(directory, posix.O_CREAT)
-            except BlockingIOError:
-                return None
-            # Who waited for a `delete` now holds the lock of a file that is no more.
-            if posix.fstat(lock.fd).st_nlink == 0:
-                lock.release()
-                return None
-            return lock
+            flock(lock.fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
+            lock.release()
             return None
         except OSError as error:
-            if error.errno == ENOENT:  # O_CREAT in a directory that has been removed
-                raise NotFound(MISSING) from None
+            lock.release()
             raise from_os_error(f"lock container {id}", error) from None
-        finally:
-            posix.close(directory)
+        # Who waited for a `delete` now holds the lock of a directory that is no more.
+        if posix.fstat(lock.fd).st_nlink == 0:
+            lock.release()
+            return None
+        return lock
 
     def _write(self, id: str, name: str, text: str) -> None:
         """Replace a file of the container's directory at once."""
@@ -351,18 +339,6 @@ def _is_directory(root: int, name: str) -> bool:
     return True
 
 
-def _flock(directory: int, create: int) -> Lock:
-    """Lock the directory's `lock`. Errors: FileNotFoundError without O_CREAT, BlockingIOError."""
-    flags = posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW | create
-    fd = posix.open("lock", flags, 0o600, dir_fd=directory)
-    try:
-        flock(fd, LOCK_EX | LOCK_NB)
-    except OSError as error:
-        posix.close(fd)
-        raise BlockingIOError(EAGAIN, "locked") from error
-    return Lock(fd)
-
-
 def _taken_back(fd: int, mode: int) -> bool:
     """Whether nobody else could have put anything into the directory, nor can from here on: it was empty and only its
     group could write to it, which it no longer can."""
@@ -375,10 +351,12 @@ def _taken_back(fd: int, mode: int) -> bool:
     return not posix.listdir(fd)  # the group may have been faster
 
 
-def _empty(directory: int, keep: "tuple[str, ...]" = ()) -> None:
-    """Remove what is in a directory, except `keep`; symbolic links are not followed."""
+def _empty(directory: int, keep: str = "") -> bool:
+    """Remove what is in a directory, except `keep`; symbolic links are not followed. Whether `keep` is there."""
+    kept = False
     for name in posix.listdir(directory):
-        if name in keep:
+        if name == keep:
+            kept = True
             continue
         try:
             posix.unlink(name, dir_fd=directory)
@@ -391,3 +369,4 @@ def _empty(directory: int, keep: "tuple[str, ...]" = ()) -> None:
             posix.rmdir(name, dir_fd=directory)
         except FileNotFoundError:
             pass
+    return kept

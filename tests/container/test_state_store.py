@@ -123,9 +123,9 @@ def test_modes(store: Store) -> None:
     expected = 0o711 if os.geteuid() == 0 else 0o700
     for path in (store.root, store.path("a")):
         assert stat.S_IMODE(os.stat(path).st_mode) == expected
-    for name in ("state.json", "config.json", "lock"):
+    for name in ("state.json", "config.json"):
         assert stat.S_IMODE(os.stat(store.path("a", name)).st_mode) == 0o600
-    assert sorted(os.listdir(store.path("a"))) == ["config.json", "lock", "state.json"]
+    assert sorted(os.listdir(store.path("a"))) == ["config.json", "state.json"]
 
 
 def test_directory_of_a_user_is_sticky(root_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,14 +345,54 @@ def test_two_who_look_do_not_take_each_other_for_holders(store: Store) -> None:
     import fcntl
 
     put(store, "a", "creating")
-    with open(store.path("a", "lock")) as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        assert not store.locked("a")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert store.locked("a")
+    fd = os.open(store.path("a"), os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    assert not store.locked("a")
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    assert store.locked("a")
+    os.close(fd)
 
 
-def test_directory_without_lock_or_state(store: Store) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_others_cannot_take_the_lock(store: Store) -> None:
+    put(store, "a", "created")
+    pid = os.fork()
+    if pid == 0:
+        os.setuid(65534)
+        try:
+            os.open(store.path("a"), os.O_RDONLY)
+        except PermissionError:
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_a_new_container_is_never_one_that_is_gone(store: Store) -> None:
+    """A `delete --force` may find the directory between mkdir(2) and flock(2)."""
+    store.create("first").release()
+    pid = os.fork()
+    if pid == 0:
+        other = Store(store.root)
+        while True:
+            try:
+                with other.lock("a"):
+                    other.remove("a")
+            except NotFound:
+                pass
+    try:
+        for _ in range(2000):
+            try:
+                lock = store.create("a")
+            except Error:
+                continue  # the one before is not removed yet
+            assert os.path.samestat(os.stat(store.path("a")), os.fstat(lock.fd))
+            lock.release()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_directory_without_state(store: Store) -> None:
     """What a create leaves that is killed right after mkdir(2)."""
     put(store, "other", "created")
     os.mkdir(store.path("a"))
