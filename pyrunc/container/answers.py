@@ -24,9 +24,9 @@ from pyrunc.plan.console import Console
 from pyrunc.plan.create import finish
 from pyrunc.plan.devices import Node
 from pyrunc.plan.inroot import Target
-from pyrunc.plan.mounts import BindSource, CopyUp, IdMap, InheritMode
+from pyrunc.plan.lookup import LookUp, environment, home_of
+from pyrunc.plan.mountapi import BindSource, CopyUp, IdMap, InheritMode
 from pyrunc.plan.namespaces import KEEP_GROUPS, Namespaces
-from pyrunc.plan.process import LookUp, environment, home_of
 from pyrunc.plan.uapi import CLONE_NEWUSER, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, FSCONFIG_SET_STRING
 
 TYPE_CHECKING = False

@@ -14,7 +14,6 @@ The init dies with pyrunc (PDEATHSIG, and the end of its session) until it has b
 """
 
 import posix
-from _socket import AF_UNIX, SOCK_STREAM, socket
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc import cgroups
@@ -28,15 +27,17 @@ from pyrunc.container.devices import restrict
 from pyrunc.container.host import (
     check_selinux,
     has_filter,
+    listening_socket,
     oom_killed,
     own_capabilities,
+    real_path,
     send_fd,
     write_pid_file,
 )
 from pyrunc.container.making import SIGKILL, Making, check_console, check_preserved
 from pyrunc.container.state import State
 from pyrunc.container.store import Store
-from pyrunc.errors import Error, from_os_error
+from pyrunc.errors import Error
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Step
 from pyrunc.machine.session import Lost, Session, pair
@@ -231,7 +232,7 @@ class Creation(Making):
         inherit = [theirs_child]
         facts.listener = None
         if self.listen:
-            facts.listener = Fd(self._listening_socket(lowest), _LISTENING)
+            facts.listener = Fd(listening_socket(self.store.path(self.request.id), _LISTENING, lowest), _LISTENING)
             inherit.append(facts.listener)
         if facts.cgroup is not None:
             inherit.append(facts.cgroup)
@@ -290,23 +291,6 @@ class Creation(Making):
         assert self.facts is not None
         self.net_devices = NetDevices(self.pid, self.facts.lowest + 8)
         self.net_devices.move(devices)
-
-    def _listening_socket(self, lowest: int) -> int:
-        """A socket in the state directory to which `start` will connect; by a short name, as sun_path has 108 bytes."""
-        directory = posix.open(
-            self.store.path(self.request.id), posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-        )
-        listener = socket(AF_UNIX, SOCK_STREAM)
-        mask = posix.umask(0o177)
-        try:
-            listener.bind(f"/proc/self/fd/{directory}/{_LISTENING}")
-        finally:
-            posix.umask(mask)
-            posix.close(directory)
-        listener.listen(1)
-        number = fcntl(listener.fileno(), F_DUPFD_CLOEXEC, lowest)
-        listener.close()
-        return number
 
     def why_lost(self, signal: int) -> "tuple[str, str]":
         """Usually it is the memory limit."""
@@ -412,15 +396,3 @@ class Creation(Making):
             from pyrunc.container.hooks import run_poststop
 
             run_poststop(hooks, self.state.hook_state("stopped"), cwd=self.request.bundle)
-
-
-def real_path(path: str) -> str:
-    """The path without symbolic links. Raises Error where there is nothing."""
-    try:
-        fd = posix.open(path, 0o10000000 | posix.O_CLOEXEC)
-    except OSError as error:
-        raise from_os_error("invalid rootfs: stat", error, pointer="/root/path") from None
-    try:
-        return posix.readlink(f"/proc/self/fd/{fd}")
-    finally:
-        posix.close(fd)

@@ -40,8 +40,9 @@ from pyrunc.machine.ops import Fd, Label, Step
 from pyrunc.machine.session import Lost, Session, pair
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
+from pyrunc.plan.lookup import LookUp, environment, home_of
 from pyrunc.plan.namespaces import FLAGS, KEEP_GROUPS
-from pyrunc.plan.process import LookUp, check_capabilities, environment, home_of
+from pyrunc.plan.process import check_capabilities
 from pyrunc.plan.uapi import (
     CLONE_NEWCGROUP,
     CLONE_NEWUSER,

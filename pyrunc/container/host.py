@@ -1,11 +1,12 @@
 """Small things on the host: reading and writing files, sending descriptors, reaping.
 
-Import cost: posix, _socket, _struct.
+Import cost: posix, _socket, _struct, fcntl.
 """
 
 import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from _struct import pack
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.errors import Error, from_os_error
 from pyrunc.plan.process import RLIMIT_NUMBERS
@@ -145,3 +146,31 @@ def raise_hard_limits(pid: int, process: "Process") -> None:
                 resource.prlimit(pid, number, (soft, wanted))
             except (OSError, ValueError):
                 return
+
+
+def real_path(path: str) -> str:
+    """The path without symbolic links. Raises Error where there is nothing."""
+    try:
+        fd = posix.open(path, 0o10000000 | posix.O_CLOEXEC)
+    except OSError as error:
+        raise from_os_error("invalid rootfs: stat", error, pointer="/root/path") from None
+    try:
+        return posix.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        posix.close(fd)
+
+
+def listening_socket(folder: str, name: str, lowest: int) -> int:
+    """A socket that listens in a folder, by a short name, as sun_path has 108 bytes; a descriptor from `lowest` on."""
+    directory = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    listener = socket(AF_UNIX, SOCK_STREAM)
+    mask = posix.umask(0o177)
+    try:
+        listener.bind(f"/proc/self/fd/{directory}/{name}")
+    finally:
+        posix.umask(mask)
+        posix.close(directory)
+    listener.listen(1)
+    number = fcntl(listener.fileno(), F_DUPFD_CLOEXEC, lowest)
+    listener.close()
+    return number

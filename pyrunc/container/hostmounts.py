@@ -20,7 +20,7 @@ from pyrunc.errors import Error, strerror
 from pyrunc.machine.ops import CONVERSATION, SESSION, At, Label, Program, Reg, Registers, Space, Step, Words
 from pyrunc.machine.session import Agent, Session
 from pyrunc.plan.devices import Node, attributes
-from pyrunc.plan.mounts import IdMap, mount_attr, set_attributes
+from pyrunc.plan.mountapi import IdMap, mount_attr, set_attributes
 from pyrunc.plan.uapi import (
     AT_FDCWD,
     AT_SYMLINK_NOFOLLOW,

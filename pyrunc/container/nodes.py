@@ -17,7 +17,7 @@ from pyrunc.errors import Error, strerror
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Reg, Registers, Space
 from pyrunc.plan.devices import Node, bind_device, same_device
 from pyrunc.plan.inroot import Target
-from pyrunc.plan.mounts import attach
+from pyrunc.plan.mountapi import attach
 from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
     EEXIST,

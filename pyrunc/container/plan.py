@@ -15,8 +15,8 @@ from pyrunc.machine import names
 from pyrunc.machine.describe import describe, outcome, reason
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.create import CreatePlan, Facts, compile_create, finish
+from pyrunc.plan.lookup import candidates, environment
 from pyrunc.plan.namespaces import Namespaces
-from pyrunc.plan.process import candidates, environment
 from pyrunc.plan.uapi import CLONE_NEWUSER
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ from _struct import pack
 
 from pyrunc.machine.ops import Program, Reg, Space
 from pyrunc.plan.inroot import mount_point, open_in_root
-from pyrunc.plan.mounts import attach
+from pyrunc.plan.mountapi import attach
 from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,

@@ -2,7 +2,7 @@
 container's init.
 
 The child's steps stop at syncs where Python has to decide or to do something: "begin" (id maps, cgroup by pid),
-mounts.InheritMode and mounts.CopyUp, console.Console, "hooks", process.LookUp. What follows the last is made by
+mountapi.InheritMode and CopyUp, console.Console, "hooks", lookup.LookUp. What follows the last is made by
 `finish`, when the executable and HOME are known.
 """
 
@@ -15,6 +15,7 @@ from pyrunc.plan import (
     capabilities,
     console,
     devices,
+    lookup,
     masks,
     mounts,
     namespaces,
@@ -329,7 +330,7 @@ def _prepare_process(plan: CreatePlan, config: "Config", root: Reg) -> None:
     process.change_directory(p, spec, root, "/process", make=True)
     sets = capabilities.Sets(spec.get("capabilities"))
     capabilities.drop_bounding(p, sets.bounding, capabilities.LAST)
-    process.look_up(p, spec, root, "/process", base_ids(config))
+    lookup.look_up(p, spec, root, "/process", base_ids(config))
 
 
 def finish(

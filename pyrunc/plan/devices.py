@@ -6,7 +6,8 @@ the host's files (CVE-2026-41579, CVE-2026-47766).
 
 from pyrunc.machine.ops import At, Label, Program, Reg, Space
 from pyrunc.plan.inroot import clean, mount_point, open_in_root
-from pyrunc.plan.mounts import Context, attach
+from pyrunc.plan.mountapi import attach
+from pyrunc.plan.mounts import Context
 from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,

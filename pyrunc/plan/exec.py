@@ -15,7 +15,7 @@ another one (clone3: ENOENT).
 """
 
 from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers, Space
-from pyrunc.plan import affinity, capabilities, namespaces, process
+from pyrunc.plan import affinity, capabilities, lookup, namespaces, process
 from pyrunc.plan.uapi import (
     AT_FDCWD,
     CLONE_NEWCGROUP,
@@ -131,9 +131,9 @@ def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
     _enter(plan, spec, facts, proc)
     if facts.names:
         p = plan.child
-        text = Space(process.FILE_SIZE, "text", raw=True)
-        process.note_file(p, plan.root, "etc/passwd", text)
-        process.note_file(p, plan.root, "etc/group", text)
+        text = Space(lookup.FILE_SIZE, "text", raw=True)
+        lookup.note_file(p, plan.root, "etc/passwd", text)
+        lookup.note_file(p, plan.root, "etc/group", text)
         p.sync(Accounts())
     else:
         plan.child.items += prepare(plan, spec, facts).items
@@ -238,7 +238,7 @@ def prepare(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> Program:
     sets = capabilities.Sets(spec.get("capabilities"))
     capabilities.drop_bounding(p, sets.bounding, capabilities.LAST)
     own = facts.ids if facts.spaces & CLONE_NEWUSER else (0, 0)
-    process.look_up(p, spec, plan.root, pointer, own)
+    lookup.look_up(p, spec, plan.root, pointer, own)
     return p
 
 

@@ -4,7 +4,7 @@ from pyrunc.errors import ConfigError
 from pyrunc.machine.ops import Label, Program, Reg
 from pyrunc.plan.devices import verify_null
 from pyrunc.plan.inroot import clean, is_directory, open_in_root
-from pyrunc.plan.mounts import attach, mount_attr, new_filesystem, set_attributes
+from pyrunc.plan.mountapi import attach, mount_attr, new_filesystem, set_attributes
 from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,

@@ -178,3 +178,20 @@ class Options:
                 self.times |= MOUNT_ATTR_STRICTATIME
             elif times.get("noatime"):
                 self.times |= MOUNT_ATTR_NOATIME
+
+
+def split_data(data: "list[str]") -> "list[str]":
+    """Options may hold several words with commas between them; quotes keep commas together (SELinux contexts)."""
+    words: list[str] = []
+    for item in data:
+        word, quoted = "", False
+        for char in item:
+            if char == '"':
+                quoted = not quoted
+            elif char == "," and not quoted:
+                words.append(word)
+                word = ""
+            else:
+                word += char
+        words.append(word)
+    return [word for word in words if word]

@@ -1,13 +1,24 @@
 """The mounts array (config.md, "Mounts"): every mount by descriptors, with the new mount API.
 
 A mount is made detached, given its attributes, and moved onto a mount point that was opened inside the root. Nothing
-is mounted by path, so a symbolic link swapped in meanwhile leads nowhere.
+is mounted by path, so a symbolic link swapped in meanwhile leads nowhere. mountapi.py has the system calls.
 """
 
 from pyrunc.errors import ConfigError
-from pyrunc.machine.ops import Label, Program, Reg, Space, Words
+from pyrunc.machine.ops import Label, Program, Reg, Space
 from pyrunc.plan.inroot import clean, mount_point, open_in_root
-from pyrunc.plan.mountoptions import Options
+from pyrunc.plan.mountapi import (
+    BindSource,
+    CopyUp,
+    IdMap,
+    attach,
+    configure,
+    mount_attr,
+    new_filesystem,
+    propagate,
+    set_attributes,
+)
+from pyrunc.plan.mountoptions import Options, split_data
 from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -20,8 +31,6 @@ from pyrunc.plan.uapi import (
     ENODEV,
     EPERM,
     FSCONFIG_CMD_CREATE,
-    FSCONFIG_SET_FLAG,
-    FSCONFIG_SET_STRING,
     FSMOUNT_CLOEXEC,
     FSOPEN_CLOEXEC,
     MOUNT_ATTR__ATIME,
@@ -31,9 +40,6 @@ from pyrunc.plan.uapi import (
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_NOSYMFOLLOW,
     MOUNT_ATTR_RDONLY,
-    MOVE_MOUNT_F_EMPTY_PATH,
-    MOVE_MOUNT_T_EMPTY_PATH,
-    MS_REC,
     O_CLOEXEC,
     O_DIRECTORY,
     O_PATH,
@@ -76,27 +82,6 @@ PROC_FILES = (
 )
 
 
-class CopyUp:
-    """Key of the step at which the container layer copies a directory's content onto the tmpfs that will cover it.
-
-    The descriptors of the directory and of the tmpfs have been sent.
-    """
-
-    __slots__ = ()
-
-
-class InheritMode:
-    """Key of the step at which the container layer learns the mode that a tmpfs takes over from the directory below.
-
-    The reply is a struct statx whose first word says whether the directory was made for the mount (1) or found (0).
-    """
-
-    __slots__ = ("fs",)
-
-    def __init__(self, fs: Reg) -> None:
-        self.fs = fs
-
-
 class Context:
     """What mounts need to know of the rest.
 
@@ -134,86 +119,6 @@ class Context:
         self.label = ""
         self.label_option = "context"
         self.late: list[tuple[str, str, str, str]] = []
-
-
-def mount_attr(attr_set: int, attr_clr: int = 0, propagation: int = 0, userns: int = 0) -> Words:
-    """struct mount_attr of mount_setattr(2)."""
-    return Words((attr_set, attr_clr, propagation, userns), "mount_attr")
-
-
-def set_attributes(
-    p: Program,
-    fd: Reg,
-    attr: Words,
-    *,
-    recursive: bool = False,
-    only: "tuple[int, ...]" = (),
-    error: "Label | None" = None,
-) -> None:
-    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    p.call("mount_setattr", fd, b"", flags, attr, 32, only=only, error=error)
-
-
-def attach(p: Program, mount: Reg, target: Reg) -> None:
-    """Move a detached mount onto an open mount point."""
-    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    p.call("move_mount", mount, b"", target, b"", flags)
-
-
-def propagate(p: Program, mount: Reg, kinds: "list[int]") -> None:
-    """Set propagation, once the mount is in its place: what is moved onto a shared mount becomes shared."""
-    for flags in kinds:
-        attr = mount_attr(0, 0, flags & ~MS_REC)
-        set_attributes(p, mount, attr, recursive=bool(flags & MS_REC))
-
-
-def new_filesystem(
-    p: Program,
-    kind: str,
-    words: "list[str]",
-    mount: Reg,
-    *,
-    attributes: int = 0,
-    mode_of: "Space | None" = None,
-) -> None:
-    """fsopen(2), its parameters and fsmount(2), into a register.
-
-    mode_of: where a struct statx lies whose mode the root of the file system shall have.
-    """
-    fs = p.reg("fs")
-    p.call("fsopen", kind.encode(), FSOPEN_CLOEXEC, dst=fs)
-    configure(p, fs, words)
-    if mode_of is not None:
-        p.sync(InheritMode(fs), mode_of, 32)
-    p.call("fsconfig", fs, FSCONFIG_CMD_CREATE, None, None, 0)
-    p.call("fsmount", fs, FSMOUNT_CLOEXEC, attributes, dst=mount)
-    p.close(fs)
-
-
-def configure(p: Program, fs: Reg, words: "list[str]") -> None:
-    for word in words:
-        name, equals, value = word.partition("=")
-        if equals:
-            p.call("fsconfig", fs, FSCONFIG_SET_STRING, name.encode(), value.encode(), 0)
-        else:
-            p.call("fsconfig", fs, FSCONFIG_SET_FLAG, name.encode(), None, 0)
-
-
-def split_data(data: "list[str]") -> "list[str]":
-    """Options may hold several words with commas between them; quotes keep commas together (SELinux contexts)."""
-    words: list[str] = []
-    for item in data:
-        word, quoted = "", False
-        for char in item:
-            if char == '"':
-                quoted = not quoted
-            elif char == "," and not quoted:
-                words.append(word)
-                word = ""
-            else:
-                word += char
-        words.append(word)
-    return [word for word in words if word]
 
 
 def compile_mount(p: Program, index: int, mount: "Mount", context: Context) -> None:
@@ -336,30 +241,6 @@ def _copy_symlink(p: Program, source: bytes, target: str, context: Context, done
     p.close(parent)
     p.jump(done)
     p.label(other)
-
-
-class BindSource:
-    """Key of a step whose path the container's root may not be able to enter, where the host side
-    can: open_tree of the source of a bind mount, or of the root; move_mount of the root."""
-
-    __slots__ = ()
-
-
-class IdMap:
-    """Key of the sync at which the host side maps the ids of a mount.
-
-    The kernel wants privileges in the user namespace that has the maps and in that of the file
-    system: the container's init may have neither. The detached mount's descriptor has been sent.
-    index: in the mounts array. why, at: what the mount is for, for errors.
-    """
-
-    __slots__ = ("at", "index", "recursive", "why")
-
-    def __init__(self, index: int, recursive: bool, why: str, at: str) -> None:
-        self.index = index
-        self.recursive = recursive
-        self.why = why
-        self.at = at
 
 
 def _idmap(p: Program, index: int, fd: Reg, mount: "Mount", options: Options, own: bool) -> None:

@@ -1,44 +1,32 @@
 """The process (config.md, "Process"): limits, working directory, credentials, and the execve.
 
-The steps come in three parts: what is done while the container is created (`prepare`), the look for the executable
-(`look_up`), and what is done when it is started (`execute`).
+The steps come in three parts: what is done while the container is created, the look for the executable (lookup.py),
+and what is done when it is started (`execute`).
 """
 
 from _struct import pack
 
-from pyrunc.errors import Error, strerror
-from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Ref, Reg, Space, Words
+from pyrunc.errors import Error
+from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Reg, Space, Words
 from pyrunc.plan import capabilities
 from pyrunc.plan.inroot import clean, mount_point, open_in_root
 from pyrunc.plan.uapi import (
     AT_EMPTY_PATH,
-    AT_FDCWD,
     EACCES,
     EINTR,
     EINVAL,
-    ELOOP,
     ENOENT,
     ENOSYS,
-    ENOTDIR,
     EPERM,
-    EPIPE,
     EROFS,
     KEYCTL_JOIN_SESSION_KEYRING,
     KEYCTL_SETPERM,
     LAST_FD,
     O_CLOEXEC,
-    O_NOCTTY,
-    O_NONBLOCK,
-    O_RDONLY,
     PR_SET_DUMPABLE,
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
-    S_IFDIR,
-    S_IFMT,
-    S_IFREG,
-    STATX_MODE,
-    STATX_MODE_AT,
     STATX_RDEV_MAJOR_AT,
     STATX_RDEV_MINOR_AT,
     STATX_SIZE_OF,
@@ -61,14 +49,7 @@ _NOFILE = 7
 # Below this, a limit on descriptors would hit pyrunc-init itself while it waits; it is set at the very end then.
 _ENOUGH_FILES = 64
 
-_NEW_LISTENER = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER
-# Keys of the notes by which the host side gets the listener, and the bytes that answer the first.
-LISTENER, LISTENER_SENT = "seccomp listener", "seccomp listener sent"
-TAKEN, SEND_IT = b"\1", b"\2"
-
 DEFAULT_UMASK = 0o022
-# /etc/passwd and /etc/group are read so far.
-FILE_SIZE = 1 << 19
 _NO_ID = 0xFFFFFFFF
 
 # What ends a container that waits to be started: SIGHUP, SIGINT, SIGQUIT, SIGTERM.
@@ -197,155 +178,6 @@ def user(p: Program, process: "Process", pointer: str, *, deny_setgroups: bool) 
     p.call("umask", DEFAULT_UMASK if umask is None else umask)
 
 
-def environment(process: "Process", home: "str | None") -> "list[str]":
-    """The environment: the last value of each name, in the order of first appearance, and HOME where none is set.
-
-    home: from the container's /etc/passwd; None where it was not looked up.
-    """
-    values: dict[str, str] = {}
-    for entry in process.get("env") or []:
-        name, equals, _ = entry.partition("=")
-        if equals and name:
-            values[name] = entry
-    if not values.get("HOME", "HOME=")[5:]:
-        values["HOME"] = f"HOME={home or '/'}"
-    return list(values.values())
-
-
-def wants_home(process: "Process") -> bool:
-    """Whether HOME has to be looked up."""
-    home = ""
-    for entry in process.get("env") or []:
-        if entry.startswith("HOME="):
-            home = entry[5:]
-    return not home
-
-
-def home_of(passwd: bytes, uid: int) -> str:
-    """The home directory of a uid in the text of an /etc/passwd; "/" where it has none."""
-    wanted = b"%d" % uid
-    for line in passwd.split(b"\n"):
-        fields = line.split(b":")
-        if len(fields) > 5 and fields[2] == wanted and fields[5]:
-            return fields[5].decode(errors="surrogateescape")
-    return "/"
-
-
-def candidates(process: "Process") -> "list[str]":
-    """The paths under which the executable may lie: args[0] itself, or below each directory of the container's PATH."""
-    name = (process.get("args") or [""])[0]
-    if "/" in name:
-        return [name]
-    path = ""
-    for entry in process.get("env") or []:
-        if entry.startswith("PATH="):
-            path = entry[5:]
-    return [f"{directory or '.'}/{name}" for directory in path.split(":")] if path else []
-
-
-class LookUp:
-    """Key of the sync at which Python learns where the executable is, and what /etc/passwd says.
-
-    The reply: 16 bytes a candidate (the result of faccessat, the mode). A note before it is the text of /etc/passwd.
-    """
-
-    __slots__ = ("passwd", "paths", "pointer")
-
-    def __init__(self, paths: "list[str]", passwd: bool, pointer: str) -> None:
-        self.paths = paths
-        self.passwd = passwd
-        self.pointer = pointer
-
-    def read(self, data: bytes, name: str) -> str:
-        """The path to execute. Raises Error with the words engines look for."""
-        for index, path in enumerate(self.paths):
-            at = 16 * index
-            error = -int.from_bytes(data[at : at + 8], "little", signed=True)
-            mode = int.from_bytes(data[at + 8 : at + 10], "little")
-            if not error and mode & S_IFMT == S_IFDIR:
-                error = -1
-            if not error:
-                return path
-            if "/" in name:
-                if error == -1:
-                    raise Error(f'exec: "{name}": is a directory: permission denied', pointer=self.pointer)
-                what = f"stat {name}: " if error in (ENOENT, ENOTDIR) else ""
-                raise Error(f'exec: "{name}": {what}{strerror(error)}', pointer=self.pointer, errno=error)
-        text = f'exec: "{name}": executable file not found in $PATH'
-        raise Error(text, pointer=self.pointer, errno=ENOENT)
-
-
-def note_file(p: Program, root: Reg, path: str, space: Space) -> None:
-    """Send the text of a regular file of the container, as far as it fits, in a reply of its own; nothing
-    where it cannot
-    be read. Nobody is waited for: it may be a FIFO, a terminal, or a link to something in /proc."""
-    p.about(f"error reading the container's /{path}")
-    fd, length = p.reg(path.rpartition("/")[2]), p.reg("length")
-    none, unreadable = Label(f"no {path}"), Label(f"{path} cannot be read")
-    p.call("move", 0, dst=length)
-    absent = (ENOENT, ENOTDIR, EACCES, ELOOP)
-    flags = O_RDONLY | O_NONBLOCK | O_NOCTTY
-    open_in_root(p, root, path, fd, flags, only=absent, error=none)
-    stat = Space(STATX_SIZE_OF, "statx")
-    p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
-    p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFREG, EINVAL, error=none)
-    p.call("read", fd, space, space.size, dst=length, error=unreadable)
-    p.call("close", fd)
-    p.jump(none)
-    p.label(unreadable)
-    p.call("move", 0, dst=length)
-    p.label(none)
-    p.call("reply", space, length, 0)
-    p.registers.give(length)
-    p.registers.give(fd)
-
-
-def look_up(
-    p: Program, process: "Process", root: Reg, pointer: str, own: "tuple[int, int]" = (0, 0)
-) -> LookUp:
-    """Look for the executable as the user would see it, and read /etc/passwd where HOME is wanted.
-
-    own: the uid and gid that the process has until it becomes the user; in a user namespace that maps no root, others.
-    """
-    paths = candidates(process)
-    want = wants_home(process)
-    account = process.get("user") or {}
-    sets = capabilities.Sets(process.get("capabilities"))
-    uid, gid = account.get("uid") or 0, account.get("gid") or 0
-    if want:
-        # First: where its open has to be tried again, the memory of the steps before it is lost.
-        note_file(p, root, "etc/passwd", Space(FILE_SIZE, "passwd", raw=True))
-    p.about("error looking for the executable", f"{pointer}/args/0")
-    size = 16 * len(paths)
-    answer = Space(size, "answer")
-    result = p.reg("result")
-    # access(2) asks for the real ids, and forgets capabilities unless the real uid is root's.
-    override = sets.effective & 1 << capabilities.NUMBERS["CAP_DAC_OVERRIDE"]
-    as_user = bool(uid or gid) and (uid, gid) != own and not override
-    if as_user:
-        p.call("setresgid", gid, -1, -1)
-        p.call("setresuid", uid, -1, -1)
-    for index, path in enumerate(paths):
-        name = path.encode(errors="surrogateescape")
-        stat = Space(STATX_SIZE_OF, "statx")
-        absent = Label()
-        p.call("faccessat", AT_FDCWD, name, 1, dst=result, error=absent)
-        p.call("statx", AT_FDCWD, name, 0, STATX_TYPE | STATX_MODE, stat, dst=result, error=absent)
-        mode = p.reg("mode")
-        p.load(At(stat, STATX_MODE_AT), 2, mode)
-        p.store(At(answer, 8 + 16 * index), mode, 8)
-        p.registers.give(mode)
-        p.label(absent)
-        p.store(At(answer, 16 * index), result, 8)
-    if as_user:
-        p.call("setresuid", own[0], -1, -1)
-        p.call("setresgid", own[1], -1, -1)
-    p.registers.give(result)
-    key = LookUp(paths, want, f"{pointer}/args/0")
-    p.sync(key, answer, size)
-    return key
-
-
 def only_what_is_needed(
     p: Program, lowest: int, needed: "tuple[Fd | None, ...]"
 ) -> "list[Fd | None]":
@@ -433,6 +265,8 @@ def execute(
     """
     sets = capabilities.Sets(process.get("capabilities"))
     no_new_privileges = bool(process.get("noNewPrivileges"))
+    if seccomp:
+        from pyrunc.plan.filter import load_filter
     rlimits(p, process, pointer, late=True)
     user(p, process, pointer, deny_setgroups=deny_setgroups)
     change_directory_as_user(p, process, pointer)
@@ -455,34 +289,6 @@ def execute(
     envp = Words((*(entry.encode(errors="surrogateescape") for entry in environ), 0), "envp")
     p.flush_times()
     p.call("execve", path.encode(errors="surrogateescape"), argv, envp, key="exec")
-
-
-def load_filter(p: Program, program: bytes, flags: int) -> None:
-    """seccomp(2): SECCOMP_SET_MODE_FILTER."""
-    p.about("unable to load seccomp filter", "/linux/seccomp")
-    filter_program = Words((len(program) // 8, program), "sock_fprog")
-    if not flags & _NEW_LISTENER:
-        p.call("seccomp", 1, flags, filter_program)
-        return
-    listener, answer = p.reg("listener"), Space(8, "answer")
-    taken, alone, send = Label("taken"), Label("nobody listens"), Label("send it")
-    p.call("seccomp", 1, flags, filter_program, dst=listener)
-    # What may come next the profile decides; write and read are what a session needs anyway.
-    p.about("error giving the listener to the seccomp agent", "/linux/seccomp/listenerPath")
-    p.call("reply", Ref(listener), 8, 0, key=LISTENER)
-    p.call("read", SESSION, answer, 1, zero=alone)
-    p.check(answer, 1, 0xFF, TAKEN[0], EINVAL, error=send)
-    p.jump(taken)
-    p.label(send)
-    p.send_fds(listener)
-    p.call("reply", Ref(listener), 0, 0, key=LISTENER_SENT)
-    p.call("read", SESSION, answer, 1, zero=alone)
-    p.jump(taken)
-    p.label(alone)
-    p.fail(EPIPE)
-    # It is closed by execve.
-    p.label(taken)
-    p.registers.give(listener)
 
 
 def check_capabilities(wanted: int, have: int) -> None:

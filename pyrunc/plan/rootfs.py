@@ -4,8 +4,8 @@ Specification: config.md "Root", config-linux.md "Rootfs Mount Propagation". piv
 """
 
 from pyrunc.machine.ops import Label, Program, Reg
+from pyrunc.plan.mountapi import BindSource, mount_attr, set_attributes
 from pyrunc.plan.mountoptions import PROPAGATION
-from pyrunc.plan.mounts import BindSource, mount_attr, set_attributes
 from pyrunc.plan.uapi import (
     AT_FDCWD,
     AT_RECURSIVE,

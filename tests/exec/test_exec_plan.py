@@ -4,7 +4,7 @@ from typing import Any
 
 from pyrunc.machine.ops import Fd, Program, Step, Words
 from pyrunc.plan.exec import Accounts, ExecFacts, clone, compile_exec, finish, prepare
-from pyrunc.plan.process import LookUp
+from pyrunc.plan.lookup import LookUp
 from pyrunc.plan.uapi import (
     CLONE_INTO_CGROUP,
     CLONE_NEWCGROUP,
