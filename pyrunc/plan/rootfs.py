@@ -76,6 +76,9 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
     tree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
     key = BindSource()
     p.call("open_tree", AT_FDCWD, path_bytes, tree, dst=root, key=key)
+    if not name:
+        # A copy of a slave is a slave: what the host mounts below the root would show in the container.
+        set_attributes(p, root, mount_attr(0, 0, MS_PRIVATE))
     p.call("move_mount", root, b"", AT_FDCWD, path_bytes, MOVE_MOUNT_F_EMPTY_PATH, key=key)
 
 
