@@ -103,7 +103,7 @@ class Manager:
         from pyrunc.cgroups import make
 
         try:
-            self.fd = make.make(host, self.path, wanted, self.made)
+            self.fd = make.make(host, self.path, wanted, self.made, leaf=not self.sub)
             self.ours = True
             self._delegate()
         except OSError as error:

@@ -15,19 +15,34 @@ if TYPE_CHECKING:
 
     from pyrunc.cgroups.conversions import Write
 
+_MOST_RETRIES = 8
 # Controllers that work inside a threaded subtree (cgroup-v2.rst, "Threads").
 THREADED = ("cpu", "cpuset", "pids", "perf_event")
 
 
 def make(
-    host: "detect.Host", path: str, wanted: "list[Write]", made: "list[str]", *, new: bool = True
+    host: "detect.Host", path: str, wanted: "list[Write]", made: "list[str]", *, new: bool = True, leaf: bool = True
 ) -> int:
     """Make every directory on the way to `path`, each time enabling the controllers for the next;
     returns a descriptor of the last.
 
     wanted: the writes that need a controller. made: gets the directories that were not there.
-    new: the cgroup has to be empty and not frozen. Raises OSError, and Error with the reason.
+    new: the cgroup has to be empty and not frozen, and (leaf) able to hold processes. Raises OSError,
+    and Error with the reason.
     """
+    for _ in range(_MOST_RETRIES):
+        try:
+            return _make(host, path, wanted, made, new, leaf)
+        except OSError as error:
+            # Whoever made a directory on the way and failed has taken it back.
+            if error.errno not in tree.GONE:
+                raise
+    return _make(host, path, wanted, made, new, leaf)
+
+
+def _make(
+    host: "detect.Host", path: str, wanted: "list[Write]", made: "list[str]", new: bool, leaf: bool
+) -> int:
     names = path[len(host.mount) :].strip("/").split("/")
     fd = files.open_dir(host.mount)
     here = host.mount
@@ -48,6 +63,8 @@ def make(
             _check_type(fd, here, wanted)
         if new:
             check_unused(fd, path, fresh)
+            if leaf and not fresh:
+                _release(fd, path)
         offered = (files.try_read(fd, "cgroup.controllers") or b"").decode().split()
         for write in wanted:
             if write.controller not in offered:
@@ -58,6 +75,29 @@ def make(
         posix.close(fd)
         raise
     return fd
+
+
+def _release(fd: int, path: str) -> None:
+    """Have a group that was there before hold processes: one that enables controllers for groups below it cannot
+    (cgroup-v2.rst, "No Internal Process Constraint"; clone3(2): EBUSY). Where there are none below it, it need not.
+    """
+    words = (files.try_read(fd, "cgroup.subtree_control") or b"").decode().split()
+    if not words:
+        return
+    below = files.subdirs(fd)
+    if not below:
+        try:
+            files.write(fd, "cgroup.subtree_control", " ".join("-" + word for word in words).encode())
+            return
+        except OSError as error:
+            log.debug(f"disable {' '.join(words)} in {path}: {strerror(error.errno or 0)}")
+    if not set(words) <= set(THREADED):
+        raise Error(
+            f"container's cgroup cannot hold processes: {path} enables {' '.join(words)} for groups below it"
+            " (no internal processes)",
+            pointer="/linux/cgroupsPath",
+            hint=f"name a group below it, or remove those that are there: {', '.join(sorted(below))}" if below else "",
+        )
 
 
 def enable(

@@ -122,6 +122,29 @@ def test_a_group_in_use_is_refused(place: str) -> None:
     ended(child)
 
 
+def test_a_parent_that_vanishes_is_made_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another create that failed takes back the directories that it made."""
+    parent = HOST.mount + "/" + NAME
+    opened = files.open_dir
+    taken: list[str] = []
+
+    def open_dir(path: str, dir_fd: int | None = None) -> int:
+        fd = opened(path, dir_fd)
+        if path == NAME and not taken:
+            os.rmdir(parent)
+            taken.append(path)
+        return fd
+
+    monkeypatch.setattr(files, "open_dir", open_dir)
+    manager = make(place)
+    fd = manager.create()
+    assert fd is not None
+    assert os.path.samestat(os.fstat(fd), os.stat(HOST.mount + place))
+    assert taken
+    manager.discard()
+    assert not os.path.exists(parent)
+
+
 def test_an_empty_group_is_used(place: str) -> None:
     os.makedirs(HOST.mount + place)
     manager = make(place)

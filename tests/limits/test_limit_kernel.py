@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from limits.limit_base import HOG, MIB, Driver, disk, wait_until
-from support import SYSTEMD
+from support import SYSTEMD, unique_id
 
 pytestmark = pytest.mark.guest
 
@@ -151,6 +151,37 @@ def test_a_used_cgroup_is_refused(cgroupfs: Driver) -> None:
     other = cgroupfs.bundle({}, cgroupsPath=path)
     assert "container's cgroup is not empty" in cgroupfs.runtime.run(other).stderr
     assert cgroupfs.status(id) == "created"
+
+
+@pytest.mark.parametrize("names", ["memory pids", "cpu pids", ""])
+def test_a_cgroup_that_enabled_controllers(cgroupfs: Driver, names: str) -> None:
+    """One that is left over from before: the kernel lets no process into it as it is (EBUSY)."""
+    path = f"/{unique_id('left')}"
+    group = Path("/sys/fs/cgroup" + path)
+    group.mkdir()
+    (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in names.split()))
+    bundle = cgroupfs.bundle({"memory": {"limit": 64 * MIB}}, "/bin/cat", "/proc/self/cgroup", cgroupsPath=path)
+    assert cgroupfs.runtime.run(bundle, check=True).stdout == f"0::{path}\n"
+    assert not group.exists()
+
+
+def test_a_cgroup_that_enables_controllers_for_others(cgroupfs: Driver) -> None:
+    """What is below it keeps its limits; the container is told where it cannot be."""
+    path = f"/{unique_id('above')}"
+    group = Path("/sys/fs/cgroup" + path)
+    below = group / "below"
+    below.mkdir(parents=True)
+    try:
+        (group / "cgroup.subtree_control").write_text("+memory")
+        (below / "memory.max").write_text("1048576")
+        done = cgroupfs.runtime.run(cgroupfs.bundle({}, cgroupsPath=path))
+        assert done.returncode == 1
+        assert f"container's cgroup cannot hold processes: {group} enables memory" in done.stderr
+        assert "remove those that are there: below" in done.stderr
+        assert (below / "memory.max").read_text() == "1048576\n"
+    finally:
+        below.rmdir()
+        group.rmdir()
 
 
 @pytest.mark.qemu
