@@ -2,17 +2,25 @@
 
 from pyrunc.errors import Error, ExecError, strerror
 from pyrunc.plan.hooks import NOT_EXECUTED, TIMED_OUT, HookFailed
+from pyrunc.plan.uapi import EAGAIN, EBUSY, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.machine.ops import Step
 
-ENOSYS = 38
 OLD_KERNEL = "pyrunc needs Linux 5.12; a seccomp filter around pyrunc may also hide newer system calls from it"
 # System calls that a kernel of any age may be built without.
 _BUILT_WITHOUT = {
     "set_mempolicy": "this kernel has no memory policies (CONFIG_NUMA)",
     "seccomp": "this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)",
+}
+# Why there was no process; the cgroup is the one it was to be born in.
+_NOT_MADE = {
+    EAGAIN: "a limit of processes was reached: pids.max of the cgroup or one above it, or RLIMIT_NPROC",
+    EBUSY: "the cgroup enables controllers for groups below it (cgroup.subtree_control), so it cannot hold processes",
+    ENODEV: "the cgroup was removed meanwhile",
+    ENOSPC: "a limit of namespaces was reached: user.max_*_namespaces (sysctl), or 32 within each other",
+    EOPNOTSUPP: "the cgroup is threaded, or its type is invalid (cgroup.type)",
 }
 SETUP = "unable to start container process: "
 INIT = SETUP + "error during container init: "
@@ -83,4 +91,6 @@ def told(
     if errno == 40 and ("proc" in why or "sys" in why) and "mount" in why and name == "openat2":
         return Error(f"{prefix}{where}: must be mounted on ordinary directory", pointer=at, errno=errno)
     hint = _BUILT_WITHOUT.get(name, OLD_KERNEL) if errno == ENOSYS else ""
+    if key == "clone":
+        hint = _NOT_MADE.get(errno, hint)
     return Error(f"{prefix}{where}: {short}: {strerror(errno)}", pointer=at, syscall=name, errno=errno, hint=hint)

@@ -21,3 +21,18 @@ def test_hint(call: str, number: int, hint: str) -> None:
     error = told("doing something", "/linux", call, call, number, "")
     assert error.hint == hint
     assert str(error).startswith(f"doing something (linux): {call}: ")
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EBUSY, "cgroup.subtree_control"),
+        (errno.EAGAIN, "pids.max"),
+        (errno.ENODEV, "removed meanwhile"),
+        (errno.EOPNOTSUPP, "cgroup.type"),
+        (errno.ENOSPC, "user.max_"),
+    ],
+)
+def test_why_no_process_was_made(number: int, hint: str) -> None:
+    assert hint in told("error creating the container's init", "", "clone3", "clone3", number, "clone").hint
+    assert told("doing something", "", "openat", "openat", number, "").hint == ""
