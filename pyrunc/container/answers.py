@@ -127,7 +127,7 @@ class Answers:
             self.manager.add(pid)
             self.state.cgroup = self.manager.to_state()
             program = self.manager.device_program()
-            if program is not None:
+            if program is not None and self.facts.before_clone is None:
                 restrict_existing(self.manager, program, self.facts.lowest + 8)
         spaces = Namespaces(self.config)
         if spaces.has("user"):

@@ -45,6 +45,7 @@ from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.create import CreatePlan, Facts, compile_create
 from pyrunc.plan.namespaces import KEEP_GROUPS, Namespaces
 from pyrunc.plan.process import check_capabilities
+from pyrunc.plan.uapi import ENOSYS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -245,17 +246,8 @@ class Creation(Making):
         self.spawn_agent(theirs_agent, tuple(inherit))
         self.agent = Session(ours_agent, "agent", self.trace)
         self.session = Session(ours_child, "init", self.trace)
-        self.plan = plan = compile_create(self.config, facts)
+        plan, steps = self._clone(facts)
         piece, rest = first_piece(plan.child.items)
-        try:
-            steps = self.agent.send([*plan.agent.items, plan.child_label, *piece])
-            reply = self.agent.receive(steps)
-            if reply.errno:
-                assert reply.step is not None
-                raise failure.step_error(reply.step, reply.errno, failure.SETUP)
-        except Lost:
-            raise self.lost("the host agent ended", self.agent_pid) from None
-        self.pid = int.from_bytes(reply.data, "little")
         self.tell_made()
         self.end_agent()
         self.state.set_process(self.pid)
@@ -268,6 +260,23 @@ class Creation(Making):
         except Lost:
             raise self.lost("the container's init ended", self.pid) from None
         answers.end()
+
+    def _clone(self, facts: Facts) -> "tuple[CreatePlan, list[Step]]":
+        """Have the agent make the init; the plan, and its steps as far as they were sent."""
+        self.plan = plan = compile_create(self.config, facts)
+        agent = plan.agent.items
+        while True:
+            steps, failed, errno = self.ask_agent([*agent, plan.child_label, *first_piece(plan.child.items)[0]])
+            if failed is None:
+                return plan, steps
+            if failed.name != "clone3" or errno != ENOSYS:
+                raise failure.step_error(failed, errno, failure.SETUP)
+            # A filter around pyrunc that wants to see the flags, as that of systemd's RestrictNamespaces=. What comes
+            # before the clone has been done.
+            facts.old_clone = True
+            facts.by_pid = facts.cgroup is not None
+            self.plan = plan = compile_create(self.config, facts)
+            agent = plan.agent.items[plan.clone :]
 
     def _intel_rdt(self) -> None:
         config = self.config.get("linux", {}).get("intelRdt")

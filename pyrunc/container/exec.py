@@ -50,6 +50,7 @@ from pyrunc.plan.uapi import (
     EBUSY,
     ENODEV,
     ENOENT,
+    ENOSYS,
     EOPNOTSUPP,
     EPERM,
 )
@@ -246,27 +247,21 @@ class Execution(Making):
 
     def _clone(self, plan: ExecPlan) -> "tuple[list[Step | Label], list[Step]]":
         """Have the agent make the process; its first steps, as they were sent."""
-        assert self.agent is not None
         before: list[Step | Label] = plan.agent.items
-        try:
-            while True:
-                program, begin = clone(plan, self.facts)
-                steps = self.agent.send([*before, *program.items, *begin.items])
-                reply = self.agent.receive(steps)
-                if not reply.errno:
-                    self.pid = int.from_bytes(reply.data, "little")
-                    return begin.items, steps
-                step = reply.step
-                assert step is not None
-                if step.key == "join" and reply.errno == ESRCH:
-                    raise Error(STOPPED)
-                into = self.facts.cgroup is not None and not self.facts.by_pid
-                if step.key != "clone" or not into or reply.errno not in _NOT_INTO:
-                    raise failure.step_error(step, reply.errno, failure.SETUP)
-                before = []
-                self.facts.by_pid = True
-        except Lost:
-            raise self.lost("the host agent ended", self.agent_pid) from None
+        while True:
+            program, begin = clone(plan, self.facts)
+            steps, failed, errno = self.ask_agent([*before, *program.items, *begin.items])
+            if failed is None:
+                return begin.items, steps
+            if failed.key == "join" and errno == ESRCH:
+                raise Error(STOPPED)
+            into = self.facts.cgroup is not None and not self.facts.by_pid
+            if failed.name == "clone3" and errno == ENOSYS:
+                self.facts.old_clone = True
+            elif failed.key != "clone" or not into or errno not in _NOT_INTO:
+                raise failure.step_error(failed, errno, failure.SETUP)
+            before = []
+            self.facts.by_pid = self.facts.cgroup is not None
 
     def why_lost(self, signal: int) -> "tuple[str, str]":
         if self.place is not None and self.place.oom_killed():

@@ -13,7 +13,7 @@ from pyrunc.container.host import reap, send_fd, write_file
 from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
 from pyrunc.machine.ops import Program, Reg
-from pyrunc.machine.session import Session, Trace, spawn
+from pyrunc.machine.session import Lost, Session, Trace, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,22 @@ class Making:
         self.agent_pid = spawn(session, inherit)
         for fd in (session, *inherit):
             posix.close(fd)
+
+    def ask_agent(self, items: "Items") -> "tuple[list[Step], Step | None, int]":
+        """Have the agent execute steps that make the process; self.pid is its then.
+
+        The steps as they were sent, and where one failed that one and its errno.
+        """
+        assert self.agent is not None
+        try:
+            steps = self.agent.send(items)
+            reply = self.agent.receive(steps)
+        except Lost:
+            raise self.lost("the host agent ended", self.agent_pid) from None
+        if reply.errno:
+            return steps, reply.step, reply.errno
+        self.pid = int.from_bytes(reply.data, "little")
+        return steps, None, 0
 
     def tell_made(self) -> None:
         """For --debug, with runc's words: the agent has made the process."""

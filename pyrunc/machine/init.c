@@ -71,7 +71,7 @@ struct timespec {
 
 #if defined(__x86_64__)
 enum { NR_read = 0, NR_write = 1, NR_mmap = 9, NR_clock_gettime = 228, NR_exit_group = 231,
-       NR_clone3 = 435 };
+       NR_clone = 56, NR_clone3 = 435 };
 
 static s64 call(u64 nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
@@ -95,7 +95,7 @@ __asm__(".globl _start\n"
 	"	call start\n");
 #elif defined(__aarch64__)
 enum { NR_read = 63, NR_write = 64, NR_mmap = 222, NR_clock_gettime = 113, NR_exit_group = 94,
-       NR_clone3 = 435 };
+       NR_clone = 220, NR_clone3 = 435 };
 
 static s64 call(u64 nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
@@ -288,7 +288,7 @@ static void run(void)
 			result = pseudo(op->nr, a);
 		else
 			result = call(op->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-		if (op->nr == NR_clone3 && !result)
+		if ((op->nr == NR_clone3 || op->nr == NR_clone) && !result)
 			times = 0;              /* the parent tells of what was before */
 		if (head->flags & TRACING)
 			record(i);

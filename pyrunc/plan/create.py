@@ -50,8 +50,8 @@ class Facts:
     is not the
     container's. agent, child, listener: descriptors that the agent inherits. cgroup: the cgroup's directory,
     None where the
-    child is added by pid or there is none (by_pid tells which). before_clone: appends what the agent shall do
-    first (device program).
+    child is added by pid or there is none (by_pid tells which). old_clone: without clone3(2), so by pid too.
+    before_clone: appends what the agent shall do first (device program).
     exposed: for --no-pivot. hook_state: what startContainer hooks read. hook_files: where hooks inside the
     container write to, None for what is kept for errors. seccomp: the compiled filter and its
     flags.
@@ -74,6 +74,7 @@ class Facts:
         "keyring",
         "listener",
         "lowest",
+        "old_clone",
         "pivot",
         "privileged",
         "rootfs",
@@ -93,6 +94,7 @@ class Facts:
         self.cgroup_flags: tuple[str, ...] = ()
         self.cgroup_path = ""
         self.by_pid = False
+        self.old_clone = False
         self.before_clone: Callable[[Program], None] | None = None
         self.exposed: list[tuple[str, str]] = []
         self.hook_files: tuple[Fd | None, Fd | None] = (None, None)
@@ -106,16 +108,18 @@ class Facts:
 class CreatePlan:
     """agent: the host agent's steps, up to and with the clone. child: those of the container's init after it.
 
-    proc: the host's /proc, where the process has a label to be written there. time: of a new time namespace.
+    clone: where in the agent's items the clone begins. proc: the host's /proc, where the process has a label to be
+    written there. time: of a new time namespace.
     """
 
-    __slots__ = ("agent", "child", "child_label", "proc", "registers", "root", "slave", "time")
+    __slots__ = ("agent", "child", "child_label", "clone", "proc", "registers", "root", "slave", "time")
 
     def __init__(self) -> None:
         self.registers = Registers()
         self.agent = Program(self.registers)
         self.child = Program(self.registers)
         self.child_label = Label("init")
+        self.clone = 0
         self.root: Reg | None = None
         self.slave: Reg | None = None
         self.proc: Reg | None = None
@@ -162,9 +166,10 @@ def _agent(
     namespaces.join(p, spaces)
     if plan.time is not None:
         plan.time.before_clone(p)
+    plan.clone = len(p.items)
     cgroup = None if facts.by_pid else facts.cgroup
     new = spaces.new & ~CLONE_NEWIPC if spaces.has("user") else spaces.new
-    namespaces.clone(p, new, plan.child_label, cgroup=cgroup)
+    namespaces.clone(p, new, plan.child_label, cgroup=cgroup, old=facts.old_clone)
 
 
 def _child(

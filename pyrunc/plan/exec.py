@@ -49,9 +49,9 @@ class ExecFacts:
 
     pidfd: the container's init. spaces: CLONE_NEW* of its namespaces that are not pyrunc's too.
     cgroup_ns: its cgroup namespace, if that is among them. cgroup: the directory to be born in;
-    None without one. by_pid: pyrunc puts the child into its cgroup. rootfs: what to chroot to
-    where the container has no mount namespace. ids: uid and gid of root in its user namespace.
-    keyring: the session keyring to join; "" for none. lowest: the first descriptor that is not the
+    None without one. by_pid: pyrunc puts the child into its cgroup. old_clone: without clone3(2).
+    rootfs: what to chroot to where the container has no mount namespace. ids: uid and gid of root in its user
+    namespace. keyring: the session keyring to join; "" for none. lowest: the first descriptor that is not the
     container's. names: whether the user is given by name. linux: of the container's configuration.
     """
 
@@ -68,6 +68,7 @@ class ExecFacts:
         "linux",
         "lowest",
         "names",
+        "old_clone",
         "pidfd",
         "pointer",
         "rootfs",
@@ -82,6 +83,7 @@ class ExecFacts:
         self.cgroup_ns: Fd | None = None
         self.cgroup: Fd | None = None
         self.by_pid = False
+        self.old_clone = False
         self.spaces = 0
         self.rootfs = ""
         self.ids = (0, 0)
@@ -148,7 +150,9 @@ def clone(plan: ExecPlan, facts: ExecFacts) -> "tuple[Program, Program]":
     p = Program(plan.registers)
     child = Label("process")
     cgroup = None if facts.by_pid else facts.cgroup
-    namespaces.clone(p, 0, child, cgroup=cgroup, why="error creating the process", pointer="")
+    namespaces.clone(
+        p, 0, child, cgroup=cgroup, old=facts.old_clone, why="error creating the process", pointer=""
+    )
     p.label(child)
     begin = Program(plan.registers)
     _begin(begin, facts)

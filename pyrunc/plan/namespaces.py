@@ -144,6 +144,7 @@ def clone(
     child: Label,
     *,
     cgroup: "Fd | None",
+    old: bool = False,
     why: str = "error creating the container's init",
     pointer: str = "/linux/namespaces",
 ) -> None:
@@ -151,7 +152,8 @@ def clone(
     inherits it.
 
     flags: CLONE_NEW*; a cgroup namespace is left for later, since its root is where the process is when it unshares it.
-    cgroup: descriptor of the cgroup to be born in. The agent sends the pid and waits.
+    cgroup: descriptor of the cgroup to be born in. old: by clone(2), which knows no cgroups. The agent sends the pid
+    and waits.
     """
     flags &= ~(CLONE_NEWCGROUP | CLONE_NEWTIME)
     pid = p.reg("pid")
@@ -159,8 +161,12 @@ def clone(
     if cgroup is not None:
         flags |= CLONE_INTO_CGROUP
     # With CLONE_PARENT the exit signal is the agent's own, SIGCHLD; clone3 refuses to be told one.
-    fields = (flags | CLONE_PARENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, cgroup or 0)
-    p.call("clone3", Words(fields, "clone_args"), 88, dst=pid, zero=child, key="clone")
+    flags |= CLONE_PARENT
+    if old:
+        p.call("clone", flags, 0, 0, 0, 0, dst=pid, zero=child, key="clone")
+    else:
+        fields = (flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, cgroup or 0)
+        p.call("clone3", Words(fields, "clone_args"), 88, dst=pid, zero=child, key="clone")
     p.sync("pid", Ref(pid), 8)
 
 
