@@ -50,6 +50,21 @@ WANTED: list[Known] = [
         "the host's own mount is bound, with another name of its source",
         ("/sys/fs/cgroup cgroup2 *", "drwxrwxrwt *mqueue"),
     ),
+    Known(
+        "cri",
+        "cri-security-contexts",
+        "a bind with `rw` has that attribute and no other, as with runc since 1.2; 1.1 takes rw for no attribute; "
+        "masked folders are masked in another order",
+        ("*: /dev/shm *", "masked: /sys/firmware *"),
+    ),
+    Known("cri", "cri-errors", "the system call's own error is named besides, where the command is a folder"),
+    Known("ctr", "ctr-options", "masked folders are masked in another order", ("*: /sys/firmware ro,relatime",)),
+    Known(
+        "ctr",
+        "ctr-options",
+        "a class of resctrl where the kernel has no resctrl is an error, not ignored",
+        ("*rdt-missing*",),
+    ),
     Known("*", "same-error-folder", "the system call's own error is named besides"),
     Known(
         "*",
