@@ -225,7 +225,7 @@ def docker_bridge(e: Engine) -> None:
 SEE = (
     "id -u; id -G; grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status; cat /proc/self/uid_map /proc/self/oom_score_adj;"
     "pwd; env | sort | grep -v HOSTNAME; ls /dev; cat /proc/self/limits; cut -d' ' -f5,6 /proc/self/mountinfo;"
-    "touch /x; echo $?; cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu.weight; true"
+    "touch /x; echo $?; cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu.weight; sleep 0.2"
 )
 CTR_FLAGS: dict[str, tuple[str, ...]] = {
     "plain": (),
@@ -270,6 +270,8 @@ def ctr_options(e: Ctr) -> object:
         if answer.status:
             e.call("container", "rm", f"opt{number}", status=None)
         found += [f"## {name} {answer.status}", *(f"{name}: {line}" for line in answer.out.splitlines())]
+    if os.path.isdir("/sys/fs/cgroup/ctr-own"):  # a parent that was made stays, as with runc
+        os.rmdir("/sys/fs/cgroup/ctr-own")
     return "\n".join(found)
 
 
