@@ -39,6 +39,31 @@ def test_of_the_containers_root(runtime: Runtime, bundle: MakeBundle, tmp_path: 
         subprocess.run(["umount", tmp_path], check=True)
 
 
+@pytest.mark.parametrize("value", ["", *FIELDS, *("r" + kind for kind in FIELDS)])
+def test_of_a_root_that_is_a_mount(runtime: Runtime, bundle: MakeBundle, value: str) -> None:
+    """As docker's is: an overlay of its own, in the peer group of the host's, with a mount below it."""
+    linux = {"rootfsPropagation": value} if value else {}
+    it = bundle({"linux": linux}).shell("cat /proc/self/mountinfo")
+    below = it.rootfs / "tmp"
+    script = f"""
+        mount --bind {it.rootfs} {it.rootfs} && mount -t tmpfs tmpfs {below}
+        mount --make-rshared {it.rootfs}
+        cat /proc/self/mountinfo >{it.path}/before
+        "$@" && diff {it.path}/before /proc/self/mountinfo >&2
+    """
+    command = runtime.command("run", "-b", str(it.path), f"mount-{it.path.parent.name}")
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    kind = FIELDS[value.removeprefix("r") or "private"]
+    assert propagation(done.stdout, "/") == kind
+    # A copy of the host's mount below is never its peer, unless that was asked for.
+    expected = kind if value.startswith("r") else {"": "master", "slave": "master", "shared": "shared"}.get(value, "")
+    assert propagation(done.stdout, "/tmp") == expected
+
+
 def test_a_moved_root_does_not_cover_the_hosts(
     runtime: Runtime, bundle: MakeBundle, tmp_path: Path
 ) -> None:
