@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Profile = Mapping[str, Any]
 
-COMPILER = 1
+COMPILER = 2
 """To be raised when compile or enosys make something else of the same profile."""
 
 

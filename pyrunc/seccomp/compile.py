@@ -25,6 +25,7 @@ from pyrunc.seccomp.names import (
     OPERATORS,
     TRACE,
 )
+from pyrunc.seccomp.verify import wrong_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def program(profile: "Profile", pointer: str) -> bytes:
     pointer: where the profile lies in config.json. Errors: a word that is not the specification's,
     an architecture that this libseccomp or this machine does not have, rules that contradict each
     other, an errno for an action without one, NOTIFY as default or for `write`, no libseccomp, a
-    program that is too long.
+    program that is too long or that does not answer as the profile says (see pyrunc.seccomp.verify).
     """
     seccomp = binding(pointer)
     default = _action(
@@ -113,36 +114,20 @@ def program(profile: "Profile", pointer: str) -> bytes:
             "seccomp: SCMP_ACT_NOTIFY cannot be used as default action",
             pointer=f"{pointer}/defaultAction",
         )
-    try:
-        context = seccomp.SyscallFilter(default)
-    except OSError as error:
-        where = f"{pointer}/defaultAction"
-        raise _refused(f"cannot use {profile['defaultAction']}", error, where) from None
-    native = seccomp.system_arch()
-    architectures = [native]
-    for index, word in enumerate(profile.get("architectures") or ()):
-        where = f"{pointer}/architectures/{index}"
-        architecture = ARCHITECTURES.get(word)
-        if architecture is None:
-            raise _unknown("architecture", word, where)
-        if architecture not in architectures:
-            try:
-                context.add_arch(architecture)
-            except OSError as error:
-                raise _refused(f"cannot add architecture {word}", error, where) from None
-            architectures.append(architecture)
-    rules = 0
-    names: set[str] = set()
-    for index, entry in enumerate(profile.get("syscalls") or ()):
-        names.update(entry.get("names") or ())
-        rules += _add(seccomp, context, default, entry, f"{pointer}/syscalls/{index}")
-    if rules > TREE_FROM:
-        # libseccomp up to 2.5.4 makes nonsense of a tree without rules, so not in any case.
-        try:
-            context.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)
-        except OSError:
-            log.debug("seccomp: this libseccomp does not build trees")
-    code = _export(context, pointer)
+    architectures = [seccomp.system_arch()]
+    architectures += [ARCHITECTURES[word] for word in profile.get("architectures") or () if word in ARCHITECTURES]
+    code, tree = _compile(seccomp, profile, default, pointer)
+    wrong = wrong_answer(code, profile, default, architectures, seccomp.resolve_syscall)
+    if wrong:
+        log.debug(f"seccomp: libseccomp's filter answers wrongly to {wrong}: compiled the other way")
+        code, _ = _compile(seccomp, profile, default, pointer, not tree)
+        wrong = wrong_answer(code, profile, default, architectures, seccomp.resolve_syscall)
+    if wrong:
+        raise Error(
+            f"seccomp: the filter that libseccomp {library()[1]} makes of the profile answers wrongly to {wrong}",
+            pointer=pointer,
+        )
+    names = {name for entry in profile.get("syscalls") or () for name in entry.get("names") or ()}
     if default not in (ALLOW, LOG, ERRNO | ENOSYS) and default & 0xFFFF_0000 != TRACE:
         code = prologue(_newest(seccomp, architectures, names)) + code
     if len(code) > LIMIT * INSTRUCTION:
@@ -152,6 +137,41 @@ def program(profile: "Profile", pointer: str) -> bytes:
             pointer=pointer,
         )
     return code
+
+
+def _compile(
+    seccomp: "ModuleType", profile: "Profile", default: int, pointer: str, tree: "bool | None" = None
+) -> tuple[bytes, bool]:
+    """What libseccomp makes of the profile, and whether that is a tree; None: as the number of rules suggests."""
+    try:
+        context = seccomp.SyscallFilter(default)
+    except OSError as error:
+        where = f"{pointer}/defaultAction"
+        raise _refused(f"cannot use {profile['defaultAction']}", error, where) from None
+    added = [seccomp.system_arch()]
+    for index, word in enumerate(profile.get("architectures") or ()):
+        where = f"{pointer}/architectures/{index}"
+        architecture = ARCHITECTURES.get(word)
+        if architecture is None:
+            raise _unknown("architecture", word, where)
+        if architecture not in added:
+            try:
+                context.add_arch(architecture)
+            except OSError as error:
+                raise _refused(f"cannot add architecture {word}", error, where) from None
+            added.append(architecture)
+    rules = 0
+    for index, entry in enumerate(profile.get("syscalls") or ()):
+        rules += _add(seccomp, context, default, entry, f"{pointer}/syscalls/{index}")
+    if tree is None:
+        # libseccomp up to 2.5.4 makes nonsense of a tree without rules, so not in any case.
+        tree = rules > TREE_FROM
+    if tree:
+        try:
+            context.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)
+        except OSError:
+            log.debug("seccomp: this libseccomp does not build trees")
+    return _export(context, pointer), tree
 
 
 def _add(

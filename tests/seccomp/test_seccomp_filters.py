@@ -17,6 +17,7 @@ from pyrunc.errors import Error
 from pyrunc.seccomp import compile as compiler
 from pyrunc.seccomp import filter_for, names
 from pyrunc.seccomp.enosys import prologue
+from pyrunc.seccomp.verify import interpret
 
 pyseccomp = pytest.importorskip("pyseccomp")
 
@@ -24,66 +25,12 @@ pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="the calls used here are those of x86_64"
 )
 
-WORD = 0xFFFF_FFFF
 X86_64 = names.ARCHITECTURES["SCMP_ARCH_X86_64"]
 X32 = names.ARCHITECTURES["SCMP_ARCH_X32"]
 X86 = names.ARCHITECTURES["SCMP_ARCH_X86"]
 AARCH64 = names.ARCHITECTURES["SCMP_ARCH_AARCH64"]
 ENOSYS = names.ERRNO | errno.ENOSYS
 EPERM = names.ERRNO | errno.EPERM
-
-
-def interpret(program: bytes, number: int, architecture: int, args: tuple[int, ...] = ()) -> int:
-    """What the kernel would return: the subset of classic BPF that seccomp(2) allows."""
-    data = struct.pack("=IIQ6Q", number & WORD, architecture, 0, *(args + (0,) * 6)[:6])
-    code = list(struct.iter_unpack("=HBBI", program))
-    a = x = at = 0
-    memory = [0] * 16
-    while True:
-        op, true, false, k = code[at]
-        at += 1
-        operand = x if op & 0x08 and op & 0x07 in (0x04, 0x05) else k
-        match op & 0x07:
-            case 0x00:  # BPF_LD: from struct seccomp_data, a scratch word or a constant
-                if op & 0xE0 == 0x20:
-                    a = word(data, k)
-                else:
-                    a = memory[k] if op & 0xE0 == 0x60 else k
-            case 0x01:
-                x = memory[k] if op & 0xE0 == 0x60 else k
-            case 0x02:
-                memory[k] = a
-            case 0x03:
-                memory[k] = x
-            case 0x04:
-                a = {
-                    0x00: a + operand,
-                    0x10: a - operand,
-                    0x40: a | operand,
-                    0x50: a & operand,
-                    0xA0: a ^ operand,
-                }[op & 0xF0] & WORD
-            case 0x05:
-                if op & 0xF0 == 0x00:
-                    at += k
-                else:
-                    holds = {
-                        0x10: a == operand,
-                        0x20: a > operand,
-                        0x30: a >= operand,
-                        0x40: bool(a & operand),
-                    }[op & 0xF0]
-                    at += true if holds else false
-            case 0x06:
-                return a if op & 0x18 == 0x10 else k
-            case 0x07:
-                a, x = (a, a) if op & 0xF8 == 0 else (x, x)
-
-
-def word(data: bytes, offset: int) -> int:
-    assert offset % 4 == 0
-    value: int = struct.unpack_from("=I", data, offset)[0]
-    return value
 
 
 @functools.cache
