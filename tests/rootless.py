@@ -33,8 +33,9 @@ class Rootless:
                 "linux": {"namespaces": spaces, "uidMappings": MAPS, "gidMappings": MAPS},
             },
         )
-        for path in (directory, self.bundle.path, *self.bundle.path.rglob("*")):
-            os.chown(path, UID, UID, follow_symlinks=False)
+        for path in (directory, self.bundle.path, self.bundle.path / "config.json"):
+            os.chown(path, UID, UID)
+        self.bundle.give(UID)
 
     def __call__(self, *words: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
         """quiet: for what outlives the call and would hold its pipes open."""

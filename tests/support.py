@@ -128,6 +128,15 @@ class Bundle:
         self.save()
         return self
 
+    def give(self, uid: int, gid: int | None = None) -> "Bundle":
+        """Give the root file system to a user, for a user namespace that maps the id; modes stay."""
+        for path in (self.rootfs, *self.rootfs.rglob("*")):
+            mode = path.lstat().st_mode
+            os.lchown(path, uid, uid if gid is None else gid)
+            if not path.is_symlink():
+                path.chmod(mode & 0o7777)
+        return self
+
     def args(self, *args: str) -> "Bundle":
         """Make the container run `args`."""
         return self.update({"process": {"args": list(args)}})

@@ -125,10 +125,7 @@ class _Copy:
             new = posix.open(name, _DIRECTORY, dir_fd=target)
             try:
                 self.directory(source, new, path, depth + 1)
-                with_set_id = self._own(new, status)  # only now: its maker had to fill it
-                self._attributes(source, new)
-                posix.chmod(new, self._mode(status, with_set_id))
-                posix.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+                self._finish(source, new, status)  # only now: its maker had to fill it
             finally:
                 posix.close(new)
         finally:
@@ -142,14 +139,18 @@ class _Copy:
                 new = posix.open(name, _NEW, 0o600, dir_fd=target)
             try:
                 _copy_data(source, new, status.st_size)
-                with_set_id = self._own(new, status)
-                self._attributes(source, new)
-                posix.chmod(new, self._mode(status, with_set_id))
-                posix.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+                self._finish(source, new, status)
             finally:
                 posix.close(new)
         finally:
             posix.close(source)
+
+    def _finish(self, source: int, new: int, status: "stat_result") -> None:
+        """Owner, extended attributes, mode and times of a directory or a file."""
+        with_set_id = self._own(new, status)
+        self._attributes(source, new)
+        posix.chmod(new, self._mode(status, with_set_id))
+        posix.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _symlink(self, fd: int, status: "stat_result", target: int, name: str) -> None:
         with _Maker(self.maker):

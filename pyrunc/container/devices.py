@@ -40,8 +40,6 @@ def restrict_existing(manager: "Manager", program: bytes, lowest: int) -> None:
             steps = Program()
             bpf.attach(steps, program, Fd(directory, "cgroup"))
             steps.sync("done")
-            reply = session.run(steps)
-            if reply.errno and reply.step is not None:
-                raise failure.step_error(reply.step, reply.errno, failure.SETUP)
+            failure.check(session.run(steps), failure.SETUP)
     finally:
         posix.close(directory)

@@ -7,6 +7,7 @@ from pyrunc.plan.uapi import EAGAIN, EBUSY, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.machine.ops import Step
+    from pyrunc.machine.session import Reply
 
 OLD_KERNEL = "pyrunc needs Linux 5.12; a seccomp filter around pyrunc may also hide newer system calls from it"
 # System calls that a kernel of any age may be built without.
@@ -46,6 +47,14 @@ def step_error(step: "Step", errno: int, prefix: str = "") -> Error:
     from pyrunc.machine.describe import short
 
     return told(step.why, step.at, step.name, short(step), errno, step.key, prefix)
+
+
+def check(reply: "Reply", prefix: str) -> "Reply":
+    """The reply, or the Error for the step that it tells has failed."""
+    if reply.errno:
+        assert reply.step is not None
+        raise step_error(reply.step, reply.errno, prefix)
+    return reply
 
 
 def kept(step: "Step") -> "list[object]":

@@ -156,10 +156,7 @@ class HostMounts:
         p.label(refused)
         p.sync("done")
         with Agent(self._lowest) as session:
-            reply = session.run(p)
-            if reply.errno:
-                assert reply.step is not None
-                raise failure.step_error(reply.step, reply.errno, failure.INIT)
+            failure.check(session.run(p), failure.INIT)
             return session.descriptors.pop() if session.descriptors else -1
 
     def close(self) -> None:
@@ -194,10 +191,7 @@ class HostMounts:
             p.call("setns", _MAPS, CLONE_NEWNS)
             p.call("close", _MAPS)
             p.sync("joined")
-            reply = session.run(p)
-            if reply.errno:
-                assert reply.step is not None
-                raise failure.step_error(reply.step, reply.errno, failure.SETUP)
+            failure.check(session.run(p), failure.SETUP)
             self._entered = True
         return session
 
@@ -246,10 +240,7 @@ def make_user_namespace(uids: "list[IDMapping]", gids: "list[IDMapping]", lowest
         p.call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
         p.call("unshare", CLONE_NEWUSER)
         p.sync("made")
-        reply = session.run(p)
-        if reply.errno:
-            assert reply.step is not None
-            raise failure.step_error(reply.step, reply.errno, failure.INIT)
+        failure.check(session.run(p), failure.INIT)
         for name, maps in (("uid", uids), ("gid", gids)):
             _write_map(f"/proc/{agent.pid}/{name}_map", maps, f"{key.at}/{name}Mappings", key.why)
         return posix.open(f"/proc/{agent.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
@@ -286,7 +277,4 @@ def lend(session: Session, fd: int, dst: Reg) -> None:
     steps = session.send(p)
     # After the program: whoever reads that takes no descriptors.
     session.sock.sendmsg([b"\0"], [(1, 1, pack("<i", fd))])  # type: ignore[attr-defined]
-    reply = session.receive(steps)
-    if reply.errno:
-        assert reply.step is not None
-        raise failure.step_error(reply.step, reply.errno, failure.INIT)
+    failure.check(session.receive(steps), failure.INIT)

@@ -2,6 +2,7 @@
 
 import posix
 
+from pyrunc.container.host import write_file
 from pyrunc.errors import Error, strerror
 
 TYPE_CHECKING = False
@@ -28,7 +29,7 @@ def write_maps(
     denied = False
     own = len(gids) == 1 and gids[0]["size"] == 1 and gids[0]["hostID"] == posix.getegid()
     if own and not privileged and not groups:
-        _put(f"/proc/{pid}/setgroups", b"deny")
+        write_file(f"/proc/{pid}/setgroups", b"deny")
         denied = True
     _write(pid, "gid_map", gids, "newgidmap", privileged or denied, "/linux/gidMappings")
     return denied
@@ -48,7 +49,7 @@ def _write(
     if privileged or (single and name == "uid_map"):
         try:
             # One write: the kernel takes a map once and whole.
-            _put(f"/proc/{pid}/{name}", "\n".join(lines).encode())
+            write_file(f"/proc/{pid}/{name}", "\n".join(lines).encode())
             return
         except OSError as error:
             raise Error(
@@ -61,14 +62,6 @@ def _write(
                 else "",
             ) from None
     _run_helper(helper, [helper, str(pid), *" ".join(lines).split()], pointer)
-
-
-def _put(path: str, data: bytes) -> None:
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-    try:
-        posix.write(fd, data)
-    finally:
-        posix.close(fd)
 
 
 def _run_helper(name: str, argv: "list[str]", pointer: str) -> None:

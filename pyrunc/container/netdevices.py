@@ -166,10 +166,7 @@ def _socket_inside(namespace: int, lowest: int) -> int:
             p.call("socket", _AF_NETLINK, kind, _NETLINK_ROUTE, dst=sock)
             p.send_fds(sock)
             p.sync("opened")
-            reply = session.run(p)
-            if reply.errno:
-                assert reply.step is not None
-                raise failure.step_error(reply.step, reply.errno, failure.SETUP)
+            failure.check(session.run(p), failure.SETUP)
             return session.descriptors.pop()
     finally:
         posix.close(number)

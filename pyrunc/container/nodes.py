@@ -104,10 +104,8 @@ class Nodes:
         p.sync("other", stat)
         p.label(nothing)
         p.sync("")
-        reply = self.session.run(p)
+        reply = failure.check(self.session.run(p), failure.INIT)
         assert reply.step is not None
-        if reply.errno:
-            raise failure.step_error(reply.step, reply.errno, failure.INIT)
         if reply.step.key == "other":
             mode = int.from_bytes(reply.data[STATX_MODE_AT : STATX_MODE_AT + 2], "little")
             size = int.from_bytes(reply.data[STATX_SIZE_AT : STATX_SIZE_AT + 8], "little")

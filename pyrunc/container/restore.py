@@ -166,9 +166,7 @@ class Restoration(Creation):
         path = criu.program()
         numbers = Space(12, "descriptors")
         steps = surroundings(self.facts.rootfs, directories, numbers)
-        reply = self.agent.run(steps)
-        if reply.errno and reply.step is not None:
-            raise failure.step_error(reply.step, reply.errno, failure.SETUP)
+        reply = failure.check(self.agent.run(steps), failure.SETUP)
         sock = socket.socket(fileno=self.agent.descriptors.pop())
         try:
             images, work, rpc = _THREE.unpack(reply.data)

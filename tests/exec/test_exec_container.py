@@ -413,8 +413,7 @@ def test_user_namespace(runtime: Runtime, bundle: MakeBundle) -> None:
     spaces = [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "user", "cgroup")]
     linux = {"namespaces": spaces, "uidMappings": mapping, "gidMappings": mapping}
     it = bundle({"process": {"args": ["/bin/sleep", "100"]}, "linux": linux})
-    for path in (it.rootfs, *it.rootfs.rglob("*")):
-        os.chown(path, 100000, 100000, follow_symlinks=False)
+    it.give(100000)
     id = runtime.create(it)
     for step in ("created", "running"):
         done = runtime.call("exec", "-g", "5", id, "sh", "-c", "id -u; id -G; cat /proc/self/uid_map")

@@ -52,43 +52,37 @@ def result(
     return set(done.stdout.strip().split(",")) & FLAGS
 
 
+PRIVILEGED = [
+    ("noatime", "rprivate", "rw noatime"),
+    ("noatime", "atime", "rw noatime"),
+    ("noatime", "norelatime", "rw noatime"),
+    ("noatime", "relatime", "rw relatime"),
+    ("noatime", "nodiratime", "rw nodiratime relatime"),
+    ("noatime", "nodiratime,norelatime", "rw nodiratime relatime"),
+    ("noatime", "nodiratime,strictatime", "rw nodiratime"),
+    ("nodiratime", "strictatime", "rw"),
+    ("nodiratime,strictatime,noexec", "dev", "rw nodiratime"),
+    ("ro,noexec,nosymfollow,nodiratime,strictatime", "dev", "rw nodiratime"),
+    ("nosuid,nodev,noexec,noatime", "dev,suid,exec,atime", "rw noatime"),
+]
+LOCKED = [
+    ("ro,noexec,nosymfollow,nodiratime,strictatime", "dev", "ro noexec nodiratime"),
+    ("nodev,nosymfollow", "rw", "rw nodev"),
+    ("noatime,nodiratime", "norelatime", "rw noatime nodiratime"),
+    ("nodev,nosuid,noatime", "ro,exec", "ro nodev nosuid noatime"),
+    ("", "rprivate", "rw"),
+]
+
 
 @pytest.mark.parametrize(
-    ("flags", "options", "want"),
-    [
-        ("noatime", "rprivate", "rw noatime"),
-        ("noatime", "atime", "rw noatime"),
-        ("noatime", "norelatime", "rw noatime"),
-        ("noatime", "relatime", "rw relatime"),
-        ("noatime", "nodiratime", "rw nodiratime relatime"),
-        ("noatime", "nodiratime,norelatime", "rw nodiratime relatime"),
-        ("noatime", "nodiratime,strictatime", "rw nodiratime"),
-        ("nodiratime", "strictatime", "rw"),
-        ("nodiratime,strictatime,noexec", "dev", "rw nodiratime"),
-        ("ro,noexec,nosymfollow,nodiratime,strictatime", "dev", "rw nodiratime"),
-        ("nosuid,nodev,noexec,noatime", "dev,suid,exec,atime", "rw noatime"),
-    ],
+    ("flags", "options", "want", "user"),
+    [*((*case, False) for case in PRIVILEGED), *((*case, True) for case in LOCKED)],
 )
-def test_with_the_hosts_privileges(
-    runtime: Runtime, bundle: MakeBundle, source: Path, flags: str, options: str, want: str
+def test_flags_of_a_bind_mount(
+    runtime: Runtime, bundle: MakeBundle, source: Path, flags: str, options: str, want: str, user: bool
 ) -> None:
-    assert result(runtime, bundle, source, flags, options, False) == set(want.split())
-
-
-@pytest.mark.parametrize(
-    ("flags", "options", "want"),
-    [
-        ("ro,noexec,nosymfollow,nodiratime,strictatime", "dev", "ro noexec nodiratime"),
-        ("nodev,nosymfollow", "rw", "rw nodev"),
-        ("noatime,nodiratime", "norelatime", "rw noatime nodiratime"),
-        ("nodev,nosuid,noatime", "ro,exec", "ro nodev nosuid noatime"),
-        ("", "rprivate", "rw"),
-    ],
-)
-def test_in_a_user_namespace_what_is_locked_stays(
-    runtime: Runtime, bundle: MakeBundle, source: Path, flags: str, options: str, want: str
-) -> None:
-    assert result(runtime, bundle, source, flags, options, True) == set(want.split())
+    """With the host's privileges, and in a user namespace, where what is locked stays."""
+    assert result(runtime, bundle, source, flags, options, user) == set(want.split())
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ def test_all_of_them(runtime: Runtime, bundle: MakeBundle, user: bool) -> None:
     it = bundle({"linux": {"namespaces": [{"type": kind} for kind in kinds]}})
     if user:
         it.update({"linux": {"uidMappings": MAPS, "gidMappings": MAPS}})
-        for path in [it.rootfs, *it.rootfs.rglob("*")]:
-            os.lchown(path, 100000, 100000)
+        it.give(100000)
     first = runtime.create(it.args("sleep", "60"))
     runtime.call("start", first, check=True)
     pid = json.loads(runtime.call("state", first, check=True).stdout)["pid"]

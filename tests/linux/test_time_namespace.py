@@ -64,8 +64,7 @@ def test_root(runtime: Runtime, bundle: MakeBundle, user: bool) -> None:
     it = bundle({"linux": {"timeOffsets": OFFSETS}})
     if user:
         with_spaces(it, {"type": "user"}, {"type": "time"}, maps=MAPS)
-        for path in [it.rootfs, *it.rootfs.rglob("*")]:
-            os.lchown(path, 100000, 100000)
+        it.give(100000)
     else:
         with_spaces(it, {"type": "time"})
     check(runtime.run(it.args(*SHOW), check=True).stdout)
@@ -93,8 +92,7 @@ def test_new_user_namespace_and_joined_time(runtime: Runtime, bundle: MakeBundle
     first = pid_of(runtime, runtime.create(it))
     joined = {"type": "time", "path": f"/proc/{first}/ns/time"}
     with_spaces(it, {"type": "user"}, joined, maps=MAPS).update({"linux": {"timeOffsets": None}})
-    for path in [it.rootfs, *it.rootfs.rglob("*")]:
-        os.lchown(path, 100000, 100000)
+    it.give(100000)
     check(runtime.run(it.args(*SHOW), check=True).stdout)
 
 

@@ -1,7 +1,6 @@
 """A user namespace that maps no root, only the user (config-linux.md, "User namespace mappings")."""
 
 import json
-import os
 
 import pytest
 
@@ -23,11 +22,7 @@ def test_run_and_exec(runtime: Runtime, bundle: MakeBundle) -> None:
             "mounts": [entry for entry in DEFAULT_CONFIG["mounts"] if entry["type"] != "mqueue"],
         }
     )
-    for path in [it.rootfs, *it.rootfs.rglob("*")]:
-        if not path.is_symlink():
-            mode = path.stat().st_mode & 0o7777
-            os.chown(path, 100000, 200000)
-            path.chmod(mode)
+    it.give(100000, 200000)
     show = ("sh", "-c", "id -u; id -g; cat /proc/self/uid_map")
     want = ["1000", "1001", "1000", "100000", "1"]
     assert runtime.run(it.args(*show), check=True).stdout.split() == want

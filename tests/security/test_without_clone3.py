@@ -27,8 +27,7 @@ def test_run_and_exec(runtime: Runtime, bundle: MakeBundle, user: bool) -> None:
     it = bundle({"linux": {"namespaces": [*DEFAULT_CONFIG["linux"]["namespaces"], *kinds]}})
     if user:
         it.update({"linux": {"uidMappings": MAPS, "gidMappings": MAPS}})
-        for path in [it.rootfs, *it.rootfs.rglob("*")]:
-            os.lchown(path, 100000, 100000)
+        it.give(100000)
     elif os.path.exists("/proc/self/ns/time"):
         it.update({"linux": {"timeOffsets": {"monotonic": {"secs": 77}}}})
     done = runtime.run(it.shell("echo $$; cat /proc/self/timens_offsets; cat /proc/self/cgroup"), check=True)
