@@ -18,14 +18,16 @@ import traceback
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from fnmatch import fnmatchcase
+from importlib import import_module
 
-from engines import known, scenarios_cli
-from engines import scenarios_daemons as scenarios_daemons  # for their scenarios
-from engines import scenarios_life as scenarios_life
-from engines import scenarios_same as scenarios_same
+from engines import known
 from engines.leftovers import leftovers
-from engines.scenarios import ALL, Engine, Failed, NotHere, Scenario, command
+from engines.scenarios import ALL, Counts, Engine, Failed, NotHere, Scenario, command
 from engines.setups import MAKERS, prepare
+
+# The modules whose scenarios there are, in their order.
+for _part in "cli options errors life terminal pods docker ctr cri crictl same".split():
+    import_module(f"engines.scenarios_{_part}")
 
 
 @dataclass
@@ -191,7 +193,7 @@ def main() -> int:
     if os.geteuid() or not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         raise SystemExit("engines: needs root and cgroup v2, as the guest machine has")
     if options.full:
-        scenarios_cli.Counts.serial, scenarios_cli.Counts.parallel = 100, 50
+        Counts.serial, Counts.parallel = 100, 50
     prepare()
     summary = Summary()
     for name, scenarios in chosen.items():

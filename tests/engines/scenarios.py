@@ -5,12 +5,16 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 TIMEOUT = 120.0
 IMAGE = "localhost/bb:latest"
+ROOTFUL = ("podman", "docker")
+PODMEN = ("podman", "podman-rootless")
+EVERY = (*PODMEN, "docker")
 
 _numbers = count(1)
 
@@ -171,3 +175,18 @@ def scenario(*engines: str, machine: str = "") -> Callable[[Act], Act]:
         return act
 
     return add
+
+
+class Counts:
+    """How many containers the loops start."""
+
+    serial = 10
+    parallel = 5
+
+
+def many(act: Callable[[], object]) -> None:
+    """Do something many times in a row, then many times at once."""
+    for _ in range(Counts.serial):
+        act()
+    with ThreadPoolExecutor(Counts.parallel) as pool:
+        list(pool.map(lambda _: act(), range(Counts.parallel)))

@@ -8,11 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from engines.scenarios import ALL, IMAGE, Engine, Scenario, command
+from engines.scenarios import ALL, EVERY, IMAGE, PODMEN, ROOTFUL, Engine, Scenario, command
 
-ROOTFUL = ("podman", "docker")
-PODMEN = ("podman", "podman-rootless")
-EVERY = (*PODMEN, "docker")
 DIRECTORY = Path("/var/tmp/engines/same")
 
 # What a container can see of how it was made. `##` begins a part.

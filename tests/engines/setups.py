@@ -10,7 +10,8 @@ from pathlib import Path
 
 from engines.scenarios import IMAGE, Engine, command, until
 from engines.scenarios_cri import Cri
-from engines.scenarios_more import Buildah, Ctr
+from engines.scenarios_ctr import Ctr
+from engines.scenarios_pods import Buildah
 
 BLOCKS = Path(__file__).resolve().parent / "blocks"
 WORK = Path("/var/tmp/engines")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import engines.compare  # noqa: F401, all scenarios
+from engines.known import BOTH, WANTED, Known, explain
 from engines.scenarios import ALL
 from engines.setups import MAKERS
 
@@ -37,3 +38,21 @@ def test_scenarios_have_names_and_engines() -> None:
         assert names, engine
         assert len(names) == len(set(names)), engine
     assert {e for s in ALL for e in s.engines} == set(MAKERS)
+
+
+@pytest.mark.parametrize("entry", [*WANTED, *BOTH], ids=lambda entry: f"{entry.engines} {entry.scenarios}")
+def test_what_is_known_is_about_a_scenario(entry: Known) -> None:
+    assert any(entry.covers(engine, s.name) for s in ALL for engine in s.engines)
+
+
+def test_a_difference_has_the_reasons_of_its_lines() -> None:
+    masked, weight = "-/proc/acpi tmpfs tmpfs relatime,ro  masked", "+cpu.weight 59"
+    assert explain("docker", "same-cpu-shares", [weight, "+x"]) == (["+x"], [WANTED_WEIGHT])
+    left, reasons = explain("docker", "same-cpu-shares", [masked, weight, weight])
+    assert left == []
+    assert len(reasons) == 2
+    assert WANTED_WEIGHT in reasons
+    assert explain("docker", "same-default", [weight]) == ([weight], [])
+
+
+WANTED_WEIGHT = "the conversion of cpu.shares to cpu.weight is that of runc since 1.3.2"
