@@ -178,12 +178,14 @@ def daemon_descriptors(e: Engine) -> None:
 
     for _ in range(3):
         e.run("/bin/true")
+        e.run("no-such-command", status=127)
     until(lambda: count()[-1] == 0, "the shims have ended")
     before = count()
     for _ in range(10):
         e.run("/bin/true")
         e.run("no-such-command", status=127)
-    until(lambda: sum(count()) <= sum(before) + 2, f"descriptors: {before} before, {count()} after")
+    # The daemon keeps a few connections more or less; of twenty containers, some would leave twenty.
+    until(lambda: sum(count()) <= sum(before) + 8, f"descriptors: {before} before, {count()} after")
 
 
 def command_name(process: Path) -> str:
