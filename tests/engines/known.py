@@ -38,7 +38,7 @@ WANTED: list[Known] = [
     Known("*", "*", "masked folders share a tmpfs without room for files", ("/* tmpfs tmpfs relatime,ro  *",)),
     Known("podman*", "same-*uidmap*", _MQUEUE, ("drwxrwxrwt *mqueue",)),
     Known("podman*", "same-userns-*", _MQUEUE, ("drwxrwxrwt *mqueue",)),
-    Known("docker", "user-namespace-remap", _MQUEUE, ("drwxrwxrwt *mqueue",)),
+    Known("docker", "user-namespace-remap", _MQUEUE, ("drwxrwxrwt *",)),
     Known("podman*", "same-proc-opts", "runc 1.1 refuses paths to protect that `subset=pid` does not have"),
     Known("*", "same-cpu-shares*", _WEIGHT, ("cpu.weight *",)),
     Known("*", "update-many", _WEIGHT, ("[[]*'] * 20 *", "[[]*'] * 59 *")),
