@@ -47,8 +47,9 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
     kind = mount_attr(0, 0, flags & ~MS_REC)
     p.call("mount_setattr", AT_FDCWD, b"/", AT_RECURSIVE, kind, 32)
     p.about("error preparing rootfs: bind the root onto itself", "/root/path")
-    if flags & MS_SHARED:
-        # What is attached to a shared mount appears on the host, and pivot_root refuses a shared parent.
+    if flags & MS_SHARED or not name:
+        # What is attached to a shared mount appears on the host, and pivot_root refuses a shared parent. A copy of a
+        # slave is a slave: what the host mounts below the root, or below what is bound from beside it, would show.
         private = mount_attr(0, 0, MS_PRIVATE)
         done = Label("parent is private")
         path = rootfs
@@ -76,9 +77,6 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
     tree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
     key = BindSource()
     p.call("open_tree", AT_FDCWD, path_bytes, tree, dst=root, key=key)
-    if not name:
-        # A copy of a slave is a slave: what the host mounts below the root would show in the container.
-        set_attributes(p, root, mount_attr(0, 0, MS_PRIVATE))
     p.call("move_mount", root, b"", AT_FDCWD, path_bytes, MOVE_MOUNT_F_EMPTY_PATH, key=key)
 
 

@@ -53,7 +53,7 @@ class Bundle:
     def scratch(self, name: str) -> Path:
         """A fresh folder outside the root file system, to mount from."""
         where = self.path / "scratch" / name
-        where.mkdir(parents=True)
+        where.mkdir(parents=True, exist_ok=True)
         return where
 
     def namespace(self, kind: str, *flags: str) -> str:

@@ -81,3 +81,22 @@ def test_a_moved_root_does_not_cover_the_hosts(
         capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_binds_from_beside_the_root_are_private_as_well(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """As with runc, which makes the mount that holds the root private."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], check=True)
+    subprocess.run(["mount", "--make-shared", tmp_path], check=True)
+    try:
+        (tmp_path / "data").mkdir()
+        mounts = [
+            {"destination": "/own", "type": "bind", "source": str(tmp_path / "data"), "options": ["bind"]},
+            {"destination": "/shared", "type": "bind", "source": str(tmp_path / "data"), "options": ["bind", "shared"]},
+        ]
+        it = bundle()
+        it.config["mounts"] += mounts
+        done = runtime.run(it.shell("cat /proc/self/mountinfo"), check=True)
+        assert propagation(done.stdout, "/own") == ""
+        assert propagation(done.stdout, "/shared") == "shared"
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
