@@ -16,6 +16,8 @@ from pyrunc.plan.uapi import (
     MS_REC,
 )
 
+LONGEST_STRING = 255  # that fsconfig(2) takes
+
 
 class BindSource:
     """Key of a step whose path the container's root may not be able to enter, where the host side

@@ -8,6 +8,7 @@ from pyrunc.errors import ConfigError
 from pyrunc.machine.ops import Label, Program, Reg, Space
 from pyrunc.plan.inroot import clean, mount_point, open_in_root
 from pyrunc.plan.mountapi import (
+    LONGEST_STRING,
     BindSource,
     CopyUp,
     IdMap,
@@ -314,6 +315,11 @@ def _filesystem(
         # With all that is mounted below it: it would stay writable.
         set_attributes(p, fd, mount_attr(attributes), recursive=True)
         p.label(made)
+    elif any(len(word.encode(errors="surrogateescape")) > LONGEST_STRING for word in words):
+        from pyrunc.plan.longmount import long_filesystem
+
+        long_filesystem(p, kind, source, words[1:], place, fd, f"/mounts/{index}")
+        set_attributes(p, fd, mount_attr(attributes, MOUNT_ATTR__ATIME))
     else:
         new_filesystem(p, kind, words, fd, attributes=attributes, mode_of=mode_of)
     _idmap(p, index, fd, mount, options, context.userns)
