@@ -43,9 +43,10 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
         # What is unbindable cannot be bound onto itself; the root becomes so at the end (final_propagation).
         flags = flags & ~MS_UNBINDABLE | MS_PRIVATE
     p.about("error preparing rootfs: propagation of /", "/linux/rootfsPropagation" if name else "")
-    # "/" is always changed with all below it: else what lies below would still reach the host.
+    # "/" is changed with all below it, which would still reach the host else; but not where "/" itself is to reach it.
     kind = mount_attr(0, 0, flags & ~MS_REC)
-    p.call("mount_setattr", AT_FDCWD, b"/", AT_RECURSIVE, kind, 32)
+    recursive = 0 if flags & (MS_SHARED | MS_REC) == MS_SHARED else AT_RECURSIVE
+    p.call("mount_setattr", AT_FDCWD, b"/", recursive, kind, 32)
     p.about("error preparing rootfs: bind the root onto itself", "/root/path")
     if flags & MS_SHARED or not name:
         # What is attached to a shared mount appears on the host, and pivot_root refuses a shared parent. A copy of a

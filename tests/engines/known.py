@@ -55,6 +55,7 @@ WANTED: list[Known] = [
     Known("*", "same-volume-idmap*", "runc 1.1 ignores idmapped mounts"),
     Known("*", "same-uidmap-network-host", _SOURCE, ("/sys/fs/cgroup cgroup2 *",)),
     Known("podman-rootless", "same-network-host", _SOURCE, ("/sys/fs/cgroup cgroup2 *",)),
+    Known("podman-rootless", "same-all-of-host-privileged", _SOURCE, ("/sys/fs/cgroup cgroup2 *",)),
     Known(
         "podman-rootless",
         "same-*privileged*",

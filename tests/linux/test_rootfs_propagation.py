@@ -64,6 +64,26 @@ def test_of_a_root_that_is_a_mount(runtime: Runtime, bundle: MakeBundle, value: 
     assert propagation(done.stdout, "/tmp") == expected
 
 
+@pytest.mark.parametrize(("value", "below"), [("shared", "master"), ("rshared", "shared master")])
+def test_shared_alone_is_not_for_the_mounts_below(
+    runtime: Runtime, bundle: MakeBundle, value: str, below: str
+) -> None:
+    """As for rootless podman, whose namespace has only slaves of the host's mounts."""
+    it = bundle({"linux": {"rootfsPropagation": value}}).shell("cat /proc/self/mountinfo")
+    script = f"""
+        mount --bind {it.rootfs} {it.rootfs} && mount -t tmpfs tmpfs {it.rootfs}/tmp
+        mount --make-rshared {it.rootfs} && unshare --mount --propagation slave "$@"
+        exit $?  # this shell keeps its namespace, which the slaves are slaves of
+    """
+    command = runtime.command("run", "-b", str(it.path), f"alone-{it.path.parent.name}")
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert propagation(done.stdout, "/tmp") == below
+
+
 def test_a_moved_root_does_not_cover_the_hosts(
     runtime: Runtime, bundle: MakeBundle, tmp_path: Path
 ) -> None:
