@@ -14,6 +14,7 @@ from io import FileIO
 from pyrunc import thirdparty
 from pyrunc.errors import Error, strerror
 from pyrunc.log import log
+from pyrunc.seccomp import plain
 from pyrunc.seccomp.enosys import prologue
 from pyrunc.seccomp.names import (
     ACTIONS,
@@ -25,11 +26,11 @@ from pyrunc.seccomp.names import (
     OPERATORS,
     TRACE,
 )
-from pyrunc.seccomp.verify import wrong_answer
+from pyrunc.seccomp.verify import CHECKED, alternatives, answer, wrong_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import ModuleType
     from typing import Any
 
@@ -44,6 +45,11 @@ TREE_FROM = 32
 
 MAX_ERRNO = 4094
 """The highest that libseccomp takes; the kernel's is one more."""
+
+X86 = ARCHITECTURES["SCMP_ARCH_X86"]
+
+NOWHERE = -10000
+"""libseccomp's numbers below this are of calls that an architecture does not have, -1 of those that none has."""
 
 NOTIFY_API = 6
 """libseccomp's level (seccomp_api_get(3)) that says that library and kernel know NOTIFY."""
@@ -116,13 +122,12 @@ def program(profile: "Profile", pointer: str) -> bytes:
         )
     architectures = [seccomp.system_arch()]
     architectures += [ARCHITECTURES[word] for word in profile.get("architectures") or () if word in ARCHITECTURES]
-    code, tree = _compile(seccomp, profile, default, pointer)
-    wrong = wrong_answer(code, profile, default, architectures, seccomp.resolve_syscall)
-    if wrong:
-        log.debug(f"seccomp: libseccomp's filter answers wrongly to {wrong}: compiled the other way")
-        code, _ = _compile(seccomp, profile, default, pointer, not tree)
+    for code in _filters(seccomp, profile, default, architectures, pointer):
         wrong = wrong_answer(code, profile, default, architectures, seccomp.resolve_syscall)
-    if wrong:
+        if not wrong:
+            break
+        log.debug(f"seccomp: a filter that answers wrongly to {wrong} is not used")
+    else:
         raise Error(
             f"seccomp: the filter that libseccomp {library()[1]} makes of the profile answers wrongly to {wrong}",
             pointer=pointer,
@@ -137,6 +142,28 @@ def program(profile: "Profile", pointer: str) -> bytes:
             pointer=pointer,
         )
     return code
+
+
+def _filters(
+    seccomp: "ModuleType", profile: "Profile", default: int, architectures: "list[int]", pointer: str
+) -> "Iterator[bytes]":
+    """The profile's filter while another is wanted: libseccomp's, libseccomp's in the other form, our own."""
+    code, tree = _compile(seccomp, profile, default, pointer)
+    yield code
+    yield _compile(seccomp, profile, default, pointer, not tree)[0]
+    if not set(architectures) <= set(CHECKED):
+        return
+    calls: dict[int, dict[int, list[Any]]] = {each: {} for each in architectures}
+    for entry in profile.get("syscalls") or ():
+        rule = (answer(entry), alternatives(entry))
+        for architecture, rules in calls.items():
+            for name in entry.get("names") or ():
+                number = seccomp.resolve_syscall(architecture, name)
+                if number >= 0:
+                    rules.setdefault(number, []).append(rule)
+                elif architecture == X86 and number > NOWHERE and number != -1:
+                    return  # a part of socketcall or ipc, which plain.py does not take apart
+    yield plain.program(default, calls)
 
 
 def _compile(

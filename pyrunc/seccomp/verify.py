@@ -11,7 +11,7 @@ from pyrunc.seccomp.names import ACTIONS, ARCHITECTURES, ERRNO, TRACE, X32, X86_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     Profile = Mapping[str, Any]
@@ -86,9 +86,9 @@ def wrong_answer(
 ) -> str:
     """The first call to which the filter's answer is not the profile's, "" where there is none.
 
-    Asked are the calls that the profile names, with arguments that meet the conditions of each rule and with zeros,
-    and one that it does not name. default: the answer where no rule fits. resolve: the number of a call on an
-    architecture, negative where it has none.
+    Asked are the calls that the profile names, with zeros, with arguments that meet the conditions of each rule and
+    with such at a condition's edge; and one that it does not name. default: the answer where no rule fits. resolve: the
+    number of a call on an architecture, negative where it has none.
     """
     code = _decode(program)
     entries = profile.get("syscalls") or ()
@@ -108,8 +108,9 @@ def wrong_answer(
             number = resolve(architecture, name)
             if number < 0 or name in MULTIPLEXERS or any(_is_wide(rule, mask) for rule in rules):
                 continue
-            for args in {(0,) * 6, *(_meeting(group, mask) for rule in rules for group in _alternatives(rule))}:
-                right = {_answer(rule) for rule in rules if _meets(rule, args)} or {default}
+            groups = [group for rule in rules for group in alternatives(rule)]
+            for args in {(0,) * 6, *(args for group in groups for args in _questions(group, mask))}:
+                right = {answer(rule) for rule in rules if _meets(rule, args)} or {default}
                 if _run(code, number, kernel, args) not in right:
                     return f"{name}{args} on {_name(architecture)}"
     return ""
@@ -119,7 +120,7 @@ def _name(architecture: int) -> str:
     return next(name for name, number in ARCHITECTURES.items() if number == architecture)
 
 
-def _answer(rule: "Mapping[str, Any]") -> int:
+def answer(rule: "Mapping[str, Any]") -> int:
     action = ACTIONS[rule["action"]]
     if action not in (ERRNO, TRACE):
         return action
@@ -132,7 +133,7 @@ def _is_wide(rule: "Mapping[str, Any]", mask: int) -> bool:
     return any(max(each.get("value", 0), each.get("valueTwo", 0)) > mask for each in rule.get("args") or ())
 
 
-def _alternatives(rule: "Mapping[str, Any]") -> "list[list[Mapping[str, Any]]]":
+def alternatives(rule: "Mapping[str, Any]") -> "list[list[Mapping[str, Any]]]":
     """The rule's conditions: all of one group have to hold."""
     conditions = list(rule.get("args") or ())
     if len({each["index"] for each in conditions}) < len(conditions):
@@ -141,7 +142,7 @@ def _alternatives(rule: "Mapping[str, Any]") -> "list[list[Mapping[str, Any]]]":
 
 
 def _meets(rule: "Mapping[str, Any]", args: "tuple[int, ...]") -> bool:
-    return any(all(_holds(each, args[each["index"]]) for each in group) for group in _alternatives(rule))
+    return any(all(_holds(each, args[each["index"]]) for each in group) for group in alternatives(rule))
 
 
 def _holds(condition: "Mapping[str, Any]", arg: int) -> bool:
@@ -158,13 +159,17 @@ def _holds(condition: "Mapping[str, Any]", arg: int) -> bool:
     return bool(results[condition["op"]])
 
 
-def _meeting(group: "list[Mapping[str, Any]]", mask: int) -> "tuple[int, ...]":
-    """Arguments that meet the conditions, where they can be met; zeros elsewhere."""
-    args = [0] * 6
+def _questions(group: "list[Mapping[str, Any]]", mask: int) -> "Iterator[tuple[int, ...]]":
+    """Arguments that meet the conditions, where they can be met, and such with one of them at the condition's edge."""
+    met = [0] * 6
     for condition in group:
         value, two = condition.get("value", 0), condition.get("valueTwo", 0)
-        met = {"SCMP_CMP_NE": value ^ 1, "SCMP_CMP_LT": value - 1, "SCMP_CMP_GT": value + 1}
-        if condition["op"] == "SCMP_CMP_MASKED_EQ":
-            value &= two
-        args[condition["index"]] = max(0, min(met.get(condition["op"], value), mask))
-    return tuple(args)
+        others = {"SCMP_CMP_NE": value ^ 1, "SCMP_CMP_LT": value - 1, "SCMP_CMP_GT": value + 1}
+        others["SCMP_CMP_MASKED_EQ"] = value & two
+        met[condition["index"]] = max(0, min(others.get(condition["op"], value), mask))
+    yield tuple(met)
+    for condition in group:
+        value = condition.get("value", 0)
+        for edge in (value - 1, value, value + 1):
+            if 0 <= edge <= mask:
+                yield (*met[: condition["index"]], edge, *met[condition["index"] + 1 :])

@@ -54,7 +54,7 @@ KNOWN: list[Known] = [
     Known("tmpfs-copyup-owners", "line.003", "runc 1.1.5", "as above"),
     Known("masked-own", "line.*", BOTH, "as above, and a path masked twice is masked once"),
     Known(
-        "caller-limits",
+        "*",
         "limits.Max open files",
         "runc 1.1.5",
         "its Go raised its own soft limit; what the caller set is what the container gets",

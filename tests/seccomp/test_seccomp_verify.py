@@ -8,7 +8,7 @@ import pytest
 
 from pyrunc.errors import Error
 from pyrunc.seccomp import compile as compiler
-from pyrunc.seccomp import names
+from pyrunc.seccomp import names, plain
 from pyrunc.seccomp.verify import interpret, wrong_answer
 
 pyseccomp = pytest.importorskip("pyseccomp")
@@ -42,6 +42,37 @@ def test_the_other_way_to_compile_is_right() -> None:
     assert interpret(program, 140, X86) == names.KILL_THREAD
 
 
+# Here both forms are wrong.
+MISCOMPILED_TWICE: dict[str, Any] = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [
+        {
+            "names": ["read"],
+            "action": "SCMP_ACT_KILL",
+            "args": [
+                {"index": 0, "op": "SCMP_CMP_NE", "value": 0},
+                {"index": 1, "op": "SCMP_CMP_NE", "value": 1},
+                {"index": 1, "op": "SCMP_CMP_LT", "value": 0},
+            ],
+        },
+        {
+            "names": ["read"],
+            "action": "SCMP_ACT_KILL",
+            "args": [{"index": 1, "op": "SCMP_CMP_LT", "value": 1 << 32}],
+        },
+    ],
+}
+
+
+def test_a_filter_of_our_own_is_right() -> None:
+    program = compiler.program(MISCOMPILED_TWICE, "")
+    assert interpret(program, 0, X86_64, (0, 1)) == names.KILL_THREAD
+    assert interpret(program, 0, X86_64, (0, 1 << 32)) == names.KILL_THREAD
+    assert interpret(program, 1, X86_64, (0, 1)) == names.ALLOW
+    assert interpret(program, 0, X86, (0, 1)) == names.KILL_THREAD
+    assert interpret(program, 0x4000_0000, X86_64) == names.KILL_THREAD
+
+
 def test_a_filter_that_stays_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a libseccomp that does neither right."""
     seen = []
@@ -52,10 +83,18 @@ def test_a_filter_that_stays_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(compiler, "_compile", compile_wrongly)
     wrong = r"answers wrongly to personality\(1, 0, 0, 0, 0, 0\) on SCMP_ARCH_X86_64"
+    monkeypatch.setattr(plain, "program", lambda *_: struct.pack("=HBBI", 0x06, 0, 0, names.ALLOW))
     with pytest.raises(Error, match=wrong) as caught:
         compiler.program(MISCOMPILED, "/linux/seccomp")
     assert caught.value.pointer == "/linux/seccomp"
     assert seen == [False, True]
+
+
+def test_parts_of_socketcall_are_left_to_libseccomp() -> None:
+    entries = [{"names": ["socket"], "action": "SCMP_ACT_KILL"}]
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": entries}
+    assert len(list(compiler._filters(pyseccomp, profile, names.ALLOW, [X86_64], ""))) == 3
+    assert len(list(compiler._filters(pyseccomp, profile, names.ALLOW, [X86_64, X86], ""))) == 2
 
 
 CONDITIONS = [
