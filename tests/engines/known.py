@@ -37,6 +37,12 @@ _SLAVE = "rootfsPropagation slave is kept; runc makes a root that is a mount of 
 WANTED: list[Known] = [
     Known("*", "*", "masked folders share a tmpfs without room for files", ("/* tmpfs tmpfs relatime,ro  *",)),
     Known("podman*", "same-*uidmap*", _MQUEUE, ("drwxrwxrwt *mqueue",)),
+    Known(
+        "podman",
+        "same-uidmap-*",
+        "a device is a node with the mode and owner that the configuration says, as with crun; runc binds the host's",
+        ("/dev/* tmpfs none *", "/dev/* devtmpfs devtmpfs *", "[bc][r-][w-]*"),
+    ),
     Known("podman*", "same-userns-*", _MQUEUE, ("drwxrwxrwt *mqueue",)),
     Known("docker", "user-namespace-remap", _MQUEUE, ("drwxrwxrwt *",)),
     Known("podman*", "same-proc-opts", "runc 1.1 refuses paths to protect that `subset=pid` does not have"),
