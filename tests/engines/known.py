@@ -31,6 +31,7 @@ class Known:
 _MQUEUE = "mqueue belongs to root of the user namespace, as with crun; runc's has the group of the one who called it"
 _WEIGHT = "the conversion of cpu.shares to cpu.weight is that of runc since 1.3.2"
 _SOURCE = "the control group file system is mounted with the source that the configuration names"
+_HOSTS = "the host's control group file system keeps its options, which runc takes away from the host as well"
 _SLAVE = "rootfsPropagation slave is kept; runc makes a root that is a mount of the host's private first, and cannot"
 
 # pyrunc's answer is another one than runc 1.1.15's, for a reason.
@@ -59,6 +60,8 @@ WANTED: list[Known] = [
     Known("docker", "same-*slave", _SLAVE, ("/ overlay *",)),
     Known("docker", "exec-ways", "the system call's own error is named besides", ("OCI * chdir to cwd *",)),
     Known("*", "same-volume-idmap*", "runc 1.1 ignores idmapped mounts"),
+    Known("*", "same-cgroupns-host", _HOSTS, ("/sys/fs/cgroup cgroup2 cgroup *",)),
+    Known("*", "same-all-of-host*", _HOSTS, ("/sys/fs/cgroup cgroup2 cgroup *",)),
     Known("*", "same-uidmap-network-host", _SOURCE, ("/sys/fs/cgroup cgroup2 *",)),
     Known("podman-rootless", "same-network-host", _SOURCE, ("/sys/fs/cgroup cgroup2 *",)),
     Known("podman-rootless", "same-all-of-host-privileged", _SOURCE, ("/sys/fs/cgroup cgroup2 *",)),

@@ -181,7 +181,7 @@ def pod_with_user_namespace(e: Engine) -> object:
         out = e.exec(second, "id -u; cut -c1-11,23- /proc/self/uid_map").out
         e.call("pod", "top", name)
         e.call("pod", "stats", "--no-stream", name)
-        e.call("pod", "restart", "-t", "0", name)
+        e.call("pod", "restart", name)
         expect(e.inspect(first)["State"]["Running"] and e.inspect(second)["State"]["Running"], "again")
         e.call("pod", "kill", name)
         return out
