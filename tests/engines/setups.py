@@ -113,7 +113,7 @@ def containerd() -> None:
     else:
         text += f'\n[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "{PAUSE}"\n'
         text += '\n[plugins."io.containerd.grpc.v1.cri".cni]\n  bin_dir = "/usr/lib/cni"\n'
-        (place / "config.toml").write_text(text)
+    (place / "config.toml").write_text(text)
     networks = Path("/etc/cni/net.d")
     networks.mkdir(parents=True, exist_ok=True)
     (networks / "10-pods.conflist").write_text(json.dumps(PODS))
