@@ -71,7 +71,8 @@ def launcher_text(package_parent: Path | None = None) -> str:
 def write_launcher(target: Path, package_parent: Path | None = None) -> None:
     """Write the script to `target`, unless it is there as it should be."""
     text = launcher_text(package_parent)
-    if target.exists() and target.read_text() == text:
+    # The embedded form may have been there before.
+    if target.exists() and target.read_bytes() == text.encode():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")

@@ -223,3 +223,12 @@ def test_it_is_found_through_a_link(program: Program, tmp_path: Path) -> None:
     link.symlink_to(program.path)
     done = subprocess.run([link, "1"], capture_output=True, check=False, env={})
     assert done.stdout == b"1\n"
+
+
+def test_an_executable_gives_way_to_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what built it is no longer there."""
+    output = tmp_path / "pyrunc"
+    output.write_bytes(b"\x7fELF\xc0")
+    monkeypatch.setenv("CC", str(tmp_path / "cc"))
+    assert not build_embedded.build_or_script(output)
+    assert output.read_text().startswith("#!")
