@@ -9,6 +9,7 @@ from pyrunc.plan.mountoptions import PROPAGATION
 from pyrunc.plan.uapi import (
     AT_FDCWD,
     AT_RECURSIVE,
+    EACCES,
     EINVAL,
     MNT_DETACH,
     MOUNT_ATTR_RDONLY,
@@ -51,13 +52,14 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
     if flags & MS_SHARED or not name:
         # What is attached to a shared mount appears on the host, and pivot_root refuses a shared parent. A copy of a
         # slave is a slave: what the host mounts below the root, or below what is bound from beside it, would show.
+        # The mount is looked for from the root upward; a user namespace's root may not enter all of these folders.
         private = mount_attr(0, 0, MS_PRIVATE)
         done = Label("parent is private")
         path = rootfs
         while path:
             last = path == "/"
             further = Label()
-            only = () if last else (EINVAL,)
+            only = () if last else (EINVAL, EACCES)
             p.call(
                 "mount_setattr",
                 AT_FDCWD,
@@ -78,6 +80,8 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
     tree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
     key = BindSource()
     p.call("open_tree", AT_FDCWD, path_bytes, tree, dst=root, key=key)
+    if not name:
+        set_attributes(p, root, mount_attr(0, 0, MS_PRIVATE))
     p.call("move_mount", root, b"", AT_FDCWD, path_bytes, MOVE_MOUNT_F_EMPTY_PATH, key=key)
 
 
