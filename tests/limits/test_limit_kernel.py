@@ -55,7 +55,8 @@ def test_pids_max_stops_a_fork_bomb(driver: Driver) -> None:
     for _ in range(50):
         most = max(most, int(group["pids.current"]))
         time.sleep(0.01)
-    assert 1 <= most <= 12
+    # Those whose forks were refused end, and it may be all of them.
+    assert most <= 12
     driver.runtime.call("delete", "--force", id, check=True)
     assert not group.path.exists()
 
