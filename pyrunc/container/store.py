@@ -117,6 +117,7 @@ class Store:
             try:
                 flock(fd, LOCK_EX)
             except OSError as error:
+                lock.release()
                 posix.rmdir(id, dir_fd=root)
                 raise from_os_error(f"lock state directory {self.root}/{id}", error) from None
             if posix.fstat(fd).st_nlink:

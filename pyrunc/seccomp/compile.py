@@ -25,6 +25,7 @@ from pyrunc.seccomp.names import (
     NOTIFY,
     OPERATORS,
     TRACE,
+    X86,
 )
 from pyrunc.seccomp.verify import CHECKED, alternatives, answer, wrong_answer
 
@@ -45,8 +46,6 @@ TREE_FROM = 32
 
 MAX_ERRNO = 4094
 """The highest that libseccomp takes; the kernel's is one more."""
-
-X86 = ARCHITECTURES["SCMP_ARCH_X86"]
 
 NOWHERE = -10000
 """libseccomp's numbers below this are of calls that an architecture does not have, -1 of those that none has."""
@@ -120,8 +119,7 @@ def program(profile: "Profile", pointer: str) -> bytes:
             "seccomp: SCMP_ACT_NOTIFY cannot be used as default action",
             pointer=f"{pointer}/defaultAction",
         )
-    architectures = [seccomp.system_arch()]
-    architectures += [ARCHITECTURES[word] for word in profile.get("architectures") or () if word in ARCHITECTURES]
+    architectures = _architectures(seccomp, profile, pointer)
     for code in _filters(seccomp, profile, default, architectures, pointer):
         wrong = wrong_answer(code, profile, default, architectures, seccomp.resolve_syscall)
         if not wrong:
@@ -144,13 +142,23 @@ def program(profile: "Profile", pointer: str) -> bytes:
     return code
 
 
+def _architectures(seccomp: "ModuleType", profile: "Profile", pointer: str) -> "list[int]":
+    """The machine's own, and the others that the profile lists."""
+    numbers = [seccomp.system_arch()]
+    for index, word in enumerate(profile.get("architectures") or ()):
+        if word not in ARCHITECTURES:
+            raise _unknown("architecture", word, f"{pointer}/architectures/{index}")
+        numbers.append(ARCHITECTURES[word])
+    return list(dict.fromkeys(numbers))
+
+
 def _filters(
     seccomp: "ModuleType", profile: "Profile", default: int, architectures: "list[int]", pointer: str
 ) -> "Iterator[bytes]":
     """The profile's filter while another is wanted: libseccomp's, libseccomp's in the other form, our own."""
-    code, tree = _compile(seccomp, profile, default, pointer)
+    code, tree = _compile(seccomp, profile, default, architectures, pointer)
     yield code
-    yield _compile(seccomp, profile, default, pointer, not tree)[0]
+    yield _compile(seccomp, profile, default, architectures, pointer, not tree)[0]
     if not set(architectures) <= set(CHECKED):
         return
     calls: dict[int, dict[int, list[Any]]] = {each: {} for each in architectures}
@@ -167,7 +175,12 @@ def _filters(
 
 
 def _compile(
-    seccomp: "ModuleType", profile: "Profile", default: int, pointer: str, tree: "bool | None" = None
+    seccomp: "ModuleType",
+    profile: "Profile",
+    default: int,
+    architectures: "list[int]",
+    pointer: str,
+    tree: "bool | None" = None,
 ) -> tuple[bytes, bool]:
     """What libseccomp makes of the profile, and whether that is a tree; None: as the number of rules suggests."""
     try:
@@ -175,18 +188,14 @@ def _compile(
     except OSError as error:
         where = f"{pointer}/defaultAction"
         raise _refused(f"cannot use {profile['defaultAction']}", error, where) from None
-    added = [seccomp.system_arch()]
-    for index, word in enumerate(profile.get("architectures") or ()):
-        where = f"{pointer}/architectures/{index}"
-        architecture = ARCHITECTURES.get(word)
-        if architecture is None:
-            raise _unknown("architecture", word, where)
-        if architecture not in added:
-            try:
-                context.add_arch(architecture)
-            except OSError as error:
-                raise _refused(f"cannot add architecture {word}", error, where) from None
-            added.append(architecture)
+    for architecture in architectures[1:]:  # the first is the machine's
+        try:
+            context.add_arch(architecture)
+        except OSError as error:
+            words = list(profile["architectures"])
+            index = next(at for at, word in enumerate(words) if ARCHITECTURES[word] == architecture)
+            where = f"{pointer}/architectures/{index}"
+            raise _refused(f"cannot add architecture {words[index]}", error, where) from None
     rules = 0
     for index, entry in enumerate(profile.get("syscalls") or ()):
         rules += _add(seccomp, context, default, entry, f"{pointer}/syscalls/{index}")
@@ -219,33 +228,30 @@ def _add(
             )
     if action == default:
         return 0
-    conditions = []
-    indexes = []
     for number, argument in enumerate(entry.get("args") or ()):
         where = f"{pointer}/args/{number}"
-        operator = OPERATORS.get(argument.get("op"))
-        if operator is None:
+        if argument.get("op") not in OPERATORS:
             raise _unknown("operator", argument.get("op"), f"{where}/op")
         index = argument.get("index", 0)
         if not 0 <= index <= 5:
             raise Error(f"seccomp: a system call has no argument {index}", pointer=f"{where}/index")
-        indexes.append(index)
-        conditions.append(
-            seccomp.Arg(index, operator, argument.get("value", 0), argument.get("valueTwo", 0))
-        )
-    # libseccomp takes one condition an argument; the field reads several as alternatives then.
-    alternatives = [conditions]
-    if len(set(indexes)) < len(indexes):
-        alternatives = [[condition] for condition in conditions]
+    # libseccomp takes one condition an argument.
+    groups = [
+        [
+            seccomp.Arg(each.get("index", 0), OPERATORS[each["op"]], each.get("value", 0), each.get("valueTwo", 0))
+            for each in group
+        ]
+        for group in alternatives(entry)
+    ]
     rules = 0
     for position, name in enumerate(names):
         number = seccomp.resolve_syscall(seccomp.Arch.NATIVE, name)
         if number == -1:
             log.debug(f'unknown seccomp syscall "{name}" ignored')
             continue
-        for each in alternatives:
+        for group in groups:
             try:
-                context.add_rule(action, number, *each)
+                context.add_rule(action, number, *group)
             except FileExistsError:
                 raise Error(
                     f"seccomp: rule for {name} contradicts an earlier rule",

@@ -7,7 +7,8 @@ go wrong. The instructions are those of classic BPF (linux/filter.h) on struct s
 from _struct import pack
 
 from pyrunc.seccomp.enosys import ARCHITECTURE_AT, IF_BITS, IF_EQUAL, IF_GREATER, LOAD, NUMBER_AT, RETURN, X32_BIT
-from pyrunc.seccomp.names import KILL_THREAD, X32, X86_64
+from pyrunc.seccomp.names import IS_64BIT, KILL_THREAD, X32, X86_64
+from pyrunc.seccomp.verify import WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ IF_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K, unsigned
 JUMP = 0x05  # BPF_JMP | BPF_JA
 AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
 ARGUMENTS_AT = 16
-IS_64BIT = 0x8000_0000
-WORD = 0xFFFF_FFFF
 
 
 class _Code:

@@ -7,7 +7,7 @@ Cold, as pyrunc.seccomp.compile is.
 
 import struct
 
-from pyrunc.seccomp.names import ACTIONS, ARCHITECTURES, ERRNO, TRACE, X32, X86_64
+from pyrunc.seccomp.names import ACTIONS, ARCHITECTURES, ERRNO, IS_64BIT, TRACE, X32, X86, X86_64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     Profile = Mapping[str, Any]
 
 WORD = 0xFFFF_FFFF
-IS_64BIT = 0x8000_0000
 NOT_LISTED = 0xFFF
 """A number that no architecture has given to a call."""
 
-CHECKED = tuple(ARCHITECTURES[f"SCMP_ARCH_{name}"] for name in ("X86_64", "X86", "X32", "AARCH64"))
+CHECKED = (X86_64, X86, X32, ARCHITECTURES["SCMP_ARCH_AARCH64"])
 MULTIPLEXERS = ("socketcall", "ipc")
 """Calls of 32-bit architectures whose first argument is the call that is meant: libseccomp adds rules for them."""
 
@@ -134,7 +133,7 @@ def _is_wide(rule: "Mapping[str, Any]", mask: int) -> bool:
 
 
 def alternatives(rule: "Mapping[str, Any]") -> "list[list[Mapping[str, Any]]]":
-    """The rule's conditions: all of one group have to hold."""
+    """The rule's conditions: all of one group have to hold, of several on one argument any."""
     conditions = list(rule.get("args") or ())
     if len({each["index"] for each in conditions}) < len(conditions):
         return [[each] for each in conditions]

@@ -1,10 +1,13 @@
 """What a scenario is, and what one may use: an engine's command line with a runtime chosen."""
 
+import contextlib
 import json
+import os
 import shlex
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -190,3 +193,17 @@ def many(act: Callable[[], object]) -> None:
         act()
     with ThreadPoolExecutor(Counts.parallel) as pool:
         list(pool.map(lambda _: act(), range(Counts.parallel)))
+
+
+@contextlib.contextmanager
+def playing(e: Engine, manifest: object) -> Iterator[None]:
+    """Podman's pod of a Kubernetes manifest, for the time of a `with`."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        os.chmod(file.name, 0o644)
+        json.dump(manifest, file)
+        file.flush()
+        e.call("kube", "play", file.name, timeout=300)
+        try:
+            yield
+        finally:
+            e.call("kube", "down", file.name, timeout=300, status=None)

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from engines.scenarios import EVERY, IMAGE, PODMEN, Engine, command, expect, scenario, until
+from engines.scenarios import EVERY, IMAGE, PODMEN, Engine, command, expect, playing, scenario, until
 
 
 @scenario(*EVERY)
@@ -228,20 +228,13 @@ def kube_play_more(e: Engine) -> object:
             ],
         },
     }  # fmt: skip
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        os.chmod(file.name, 0o644)
-        json.dump(manifest, file)
-        file.flush()
-        e.call("kube", "play", file.name, timeout=300)
-        try:
-            script = ("cat /data/file; grep -c ' /mem ' /proc/mounts; echo $A;"
-                      "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status;"
-                      "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max; head -c 1 /proc/kcore|wc -c")  # fmt: skip
-            found = e.exec(f"{name}-c", script, status=None).out
-            found += e.exec(f"{name}-d", "touch /data/x; echo $?; ps | grep -c 'sleep 6[01]'").out
-            return found
-        finally:
-            e.call("kube", "down", file.name, timeout=300, status=None)
+    with playing(e, manifest):
+        script = ("cat /data/file; grep -c ' /mem ' /proc/mounts; echo $A;"
+                  "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status;"
+                  "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max; head -c 1 /proc/kcore|wc -c")  # fmt: skip
+        found = e.exec(f"{name}-c", script, status=None).out
+        found += e.exec(f"{name}-d", "touch /data/x; echo $?; ps | grep -c 'sleep 6[01]'").out
+        return found
 
 
 @scenario("podman")

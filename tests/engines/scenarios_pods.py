@@ -1,11 +1,10 @@
 """Pods of podman, and buildah."""
 
-import json
 import os
 import tempfile
 from itertools import count
 
-from engines.scenarios import IMAGE, Engine, expect, many, scenario, until
+from engines.scenarios import IMAGE, Engine, expect, many, playing, scenario, until
 
 _numbers = count(1)
 
@@ -50,16 +49,9 @@ def pod_of_kubernetes(e: Engine) -> None:
             ],
         },
     }
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        os.chmod(file.name, 0o644)
-        json.dump(manifest, file)
-        file.flush()
-        e.call("kube", "play", file.name, timeout=300)
-        try:
-            out = e.exec(f"{name}-c", "id -u; touch /x; echo $?; cat /sys/fs/cgroup/memory.max").out
-            expect(out == "1000\n1\n67108864\n", out)
-        finally:
-            e.call("kube", "down", file.name, timeout=300, status=None)
+    with playing(e, manifest):
+        out = e.exec(f"{name}-c", "id -u; touch /x; echo $?; cat /sys/fs/cgroup/memory.max").out
+        expect(out == "1000\n1\n67108864\n", out)
 
 
 @scenario("podman")

@@ -22,6 +22,16 @@ def propagation(mountinfo: str, path: str) -> str:
     return found
 
 
+def in_a_mount_namespace(script: str, command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a shell script that gets the command as "$@" in a mount namespace of its own; it has to succeed."""
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
 @pytest.mark.parametrize("value", ["", *FIELDS, *("r" + kind for kind in FIELDS)])
 def test_of_the_containers_root(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, value: str) -> None:
     # Only a mount that is shared on the host has somewhere to be a slave of.
@@ -52,11 +62,7 @@ def test_of_a_root_that_is_a_mount(runtime: Runtime, bundle: MakeBundle, value: 
         "$@" && diff {it.path}/before /proc/self/mountinfo >&2
     """
     command = runtime.command("run", "-b", str(it.path), f"mount-{it.path.parent.name}")
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
-        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = in_a_mount_namespace(script, command)
     kind = FIELDS[value.removeprefix("r") or "private"]
     assert propagation(done.stdout, "/") == kind
     # A copy of the host's mount below is never its peer, unless that was asked for.
@@ -76,11 +82,7 @@ def test_shared_alone_is_not_for_the_mounts_below(
         exit $?  # this shell keeps its namespace, which the slaves are slaves of
     """
     command = runtime.command("run", "-b", str(it.path), f"alone-{it.path.parent.name}")
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
-        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = in_a_mount_namespace(script, command)
     assert propagation(done.stdout, "/tmp") == below
 
 
@@ -95,12 +97,7 @@ def test_a_moved_root_does_not_cover_the_hosts(
         "$@" && cut -d' ' -f5 /proc/self/mountinfo | diff {tmp_path}/before -
     """
     command = runtime.command("run", "--no-pivot", "-b", str(it.path), f"moved-{tmp_path.name}")
-    # In a mount namespace of the test's own: it is what would be covered.
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
-        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    in_a_mount_namespace(script, command)  # it is what would be covered
 
 
 def test_binds_from_beside_the_root_are_private_as_well(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
