@@ -5,7 +5,7 @@ to need are made at once, in an order in which each finds those that it imports;
 costs several times as much. Any other frozen module goes through Finder, and what Finder does not
 know completes the interpreter, so that files can be imported as usual.
 
-    index       name -> (offset, size, whether it is a package), of pyrunc's modules
+    index       name -> (offset, size, whether it is a package), of pyrunc's modules; and of pyrunc-init, by its path
     extensions  name -> file, of extension modules of the standard library
     hot         command -> names of modules, in order
 
@@ -91,6 +91,16 @@ class Finder:
 
     def get_source(self, name: str) -> None:
         """For tracebacks (linecache): the source is not here."""
+
+    def get_data(self, path: str) -> bytes:
+        """A file of the package, which may be in the executable (importlib.abc.ResourceLoader)."""
+        known = self.index.get(path.removeprefix(f"{self.site}/"))
+        if known is not None:
+            data: bytes = read(known[0], known[1])
+            return data
+        complete()
+        with open(path, "rb") as file:
+            return file.read()
 
     def module(self, name: str) -> "ModuleType":
         """A module as importlib would prepare it, in sys.modules; its code is still to be run."""

@@ -12,6 +12,7 @@
  *   EXECUTABLE, STDLIB, DYNLOAD, PREFIX, EXEC_PREFIX
  *                   the interpreter that cold code is to believe in, and its directories
  *   SITE            where the package lies relative to this program's directory, or absolute
+ *   INSTALLED       where it lies if it is not there, absolute, or empty
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -166,7 +167,8 @@ embedded_init(void)
     return PyModule_Create(&definition);
 }
 
-/* The directory that holds the package: SITE, if relative from this program's directory's parent. */
+/* The directory that holds the package: SITE, if relative from this program's directory's parent; or, for a copy of
+ * the installed program that lies elsewhere, INSTALLED. */
 static int
 site_directory(char *buffer, size_t size)
 {
@@ -193,6 +195,14 @@ site_directory(char *buffer, size_t size)
         return -1;
     strcat(buffer, "/");
     strcat(buffer, SITE);
+    length = (ssize_t)strlen(buffer);
+    if (sizeof INSTALLED > 1 && (size_t)length + sizeof "/pyrunc" <= size && sizeof INSTALLED <= size) {
+        strcat(buffer, "/pyrunc");
+        if (access(buffer, F_OK))
+            memcpy(buffer, INSTALLED, sizeof INSTALLED);
+        else
+            buffer[length] = 0;
+    }
     return 0;
 }
 

@@ -8,7 +8,8 @@ only slower, and a note says so. Nothing is built while nothing that goes into i
 
 --site: the directory that holds the package, absolute, or relative to the parent of the directory
 that the executable will be in (default: lib/pythonX.Y/site-packages). --package: freeze this copy
-of the package in place of the checkout's.
+of the package in place of the checkout's. The environment's PYRUNC_HOME is the directory that the
+executable will be installed below, for copies of it that are put elsewhere.
 """
 
 import argparse
@@ -66,6 +67,8 @@ def build(output: Path, package: Path = ROOT / "pyrunc", site: str = "") -> None
     for needed in (library, include / "Python.h"):
         if not needed.exists():
             raise Unavailable(f"{needed} is not there (Debian: python3-dev)")
+    relative = "lib/python{}.{}/site-packages".format(*sys.version_info)
+    home = os.environ.get("PYRUNC_HOME", "")
     with tempfile.TemporaryDirectory() as directory:
         command = [
             *(os.environ.get("CC", "cc"), *CFLAGS, f"-I{include}"),
@@ -74,7 +77,8 @@ def build(output: Path, package: Path = ROOT / "pyrunc", site: str = "") -> None
             define("EXEC_PREFIX", sys.base_exec_prefix),
             define("STDLIB", sysconfig.get_path("stdlib")),
             define("DYNLOAD", variables["DESTSHARED"]),
-            define("SITE", site or "lib/python{}.{}/site-packages".format(*sys.version_info)),
+            define("SITE", site or relative),
+            define("INSTALLED", f"{home}/{relative}" if home else ""),
             *(str(SOURCE), str(library), *LDFLAGS, *libraries(variables)),
         ]
         identity = identify(command, library, [SOURCE, *freeze.sources(package)])

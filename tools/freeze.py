@@ -216,11 +216,18 @@ def hot_functions() -> set[str]:
     return set((EMBEDDED / "hot.txt").read_text().split())
 
 
+def programs(package: Path) -> list[Path]:
+    """What hot commands read and is no module: a copy of the executable needs nothing beside it for them."""
+    init = package / "machine/pyrunc-init"
+    return [init] if init.exists() else []
+
+
 def sources(package: Path) -> list[Path]:
     """The files that the result of `freeze` is made from."""
     return [
         *(EMBEDDED / "boot.py", EMBEDDED / "hot.txt", Path(__file__).resolve()),
         *sorted(package.rglob("*.py")),
+        *programs(package),
     ]
 
 
@@ -231,18 +238,21 @@ def freeze(package: Path) -> tuple[bytes, dict[str, int]]:
     modules = read_package(package, hot_functions(), cold)
     extensions = standard_extensions()
     hot = {command: tuple(order(modules, extensions, ("pyrunc.cli", *names))) for command, names in HOT.items()}
+    parts = {name: (module.data, module.package) for name, module in modules.items()}
+    for file in programs(package):
+        parts[str(file.relative_to(package.parent))] = (marshal.dumps(file.read_bytes()), False)
     # The offsets in the index depend on its own length.
     start = len(boot) + len(cold.data)
     size = 0
     while True:
         offset = start + size
         index = {}
-        for name, module in modules.items():
-            index[name] = (offset, len(module.data), module.package)
-            offset += len(module.data)
+        for name, (part, is_package) in parts.items():
+            index[name] = (offset, len(part), is_package)
+            offset += len(part)
         data = marshal.dumps((index, extensions, hot))
         if len(data) == size:
             break
         size = len(data)
-    frozen = b"".join((boot, cold.data, data, *(module.data for module in modules.values())))
+    frozen = b"".join((boot, cold.data, data, *(part for part, _ in parts.values())))
     return frozen, {"BOOT_SIZE": len(boot), "INDEX": start, "INDEX_SIZE": size}

@@ -178,11 +178,7 @@ def init_path() -> str:
 def sealed_init() -> int:
     """A memfd with pyrunc-init in it and all seals set; /proc/PID/exe of everything that runs in a
     container before its own program (CVE-2019-5736)."""
-    fd = posix.open(init_path(), posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        image = posix.read(fd, 1 << 20)
-    finally:
-        posix.close(fd)
+    image: bytes = __loader__.get_data(init_path())  # type: ignore[name-defined]
     flags = MFD_CLOEXEC | MFD_ALLOW_SEALING
     try:
         memfd = posix.memfd_create("pyrunc-init", flags | MFD_EXEC)

@@ -18,16 +18,20 @@ pytestmark = pytest.mark.host
 FORMS = ("script", "embedded")
 
 
+def build_or_skip(output: Path, site: str) -> None:
+    try:
+        build_embedded.build(output, site=site)
+    except build_embedded.Unavailable as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Both forms of this checkout."""
     directory = tmp_path_factory.mktemp("forms")
     script, embedded = directory / "script/pyrunc", directory / "embedded/pyrunc"
     build_parts.write_launcher(script, ROOT)
-    try:
-        build_embedded.build(embedded, site=str(ROOT))
-    except build_embedded.Unavailable as error:
-        pytest.skip(str(error))
+    build_or_skip(embedded, site=str(ROOT))
     return {"script": str(script), "embedded": str(embedded)}
 
 
@@ -120,6 +124,19 @@ def test_a_life(form: str, forms: dict[str, Runtime], bundle: MakeBundle) -> Non
         runtime.call("kill", id, "KILL", check=True)
         runtime.call("delete", "--force", id, check=True)
         assert runtime.call("state", id).returncode == 1
+    finally:
+        runtime.clean()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_life_of_a_lonely_executable(root_dir: Path, bundle: MakeBundle, tmp_path: Path) -> None:
+    """The hot commands need nothing beside the executable, wherever it has been copied to."""
+    program = tmp_path / "bin/copy"
+    build_or_skip(program, site=str(tmp_path / "nowhere"))
+    runtime = Runtime(str(program), root_dir / "lonely")
+    try:
+        done = runtime.run(bundle().shell("echo from inside; exit 5"))
+        assert (done.returncode, done.stdout) == (5, "from inside\n"), done.stderr
     finally:
         runtime.clean()
 

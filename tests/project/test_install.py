@@ -102,6 +102,21 @@ def test_cold_modules_are_found(prefix: Path) -> None:
     shutil.rmtree(bundle)
 
 
+def test_a_copy_elsewhere_works(prefix: Path, tmp_path: Path) -> None:
+    """podman's tests copy the runtime and call the copy: it finds what it needs where the original is installed."""
+    if not STATIC_LIBRARY.exists():
+        pytest.skip(f"no embedded form: {STATIC_LIBRARY} is not there")
+    program = tmp_path / "runtime-of-another-name"
+    shutil.copy2(os.path.realpath(prefix / "bin/pyrunc"), program)
+    bundle = tmp_path / "bundle"
+    (bundle / "rootfs").mkdir(parents=True)
+    (bundle / "config.json").write_text('{"ociVersion": "1.3.0", "root": {"path": 7}}')
+    done = subprocess.run([program, "plan", bundle], env={}, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "root/path" in done.stderr
+    assert "internal error" not in done.stderr
+
+
 def test_everything_is_in_place(prefix: Path) -> None:
     site = next((prefix / "lib/pyrunc/lib").glob("python3.*/site-packages"))
     package = site / "pyrunc"
