@@ -46,7 +46,8 @@ def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
         return 0
     documents = [state.document(user(state.owner)) for state in states]
     if form == "json":
-        write(strict.dumps(documents) + "\n")
+        # No containers are "null": what a list without elements is in Go, and what runc's users test for.
+        write(strict.dumps(documents or None) + "\n")
     else:
         names = ("id", "pid", "status", "bundle", "created", "owner")
         rows = [[str(document[name]) for name in names] for document in documents]

@@ -15,7 +15,7 @@ from pyrunc.container.hostmounts import lend
 from pyrunc.container.target import Walk
 from pyrunc.errors import Error, strerror
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Reg, Registers, Space
-from pyrunc.plan.devices import Node, bind_device, same_device
+from pyrunc.plan.devices import TYPES, Node, bind_device, same_device
 from pyrunc.plan.inroot import Target
 from pyrunc.plan.mountapi import attach
 from pyrunc.plan.uapi import (
@@ -31,6 +31,8 @@ from pyrunc.plan.uapi import (
     S_IFMT,
     S_IFREG,
     STATX_MODE_AT,
+    STATX_RDEV_MAJOR_AT,
+    STATX_RDEV_MINOR_AT,
     STATX_SIZE,
     STATX_SIZE_AT,
     STATX_SIZE_OF,
@@ -46,6 +48,19 @@ if TYPE_CHECKING:
 _CAP_MKNOD = 27
 
 
+def _kind(mode: int) -> str:
+    """S_IFCHR as "character device"."""
+    return {
+        0o010000: "fifo",
+        0o020000: "character device",
+        0o040000: "directory",
+        0o060000: "block device",
+        0o100000: "regular file",
+        0o120000: "symbolic link",
+        0o140000: "socket",
+    }.get(mode, "unknown")
+
+
 class Nodes:
     """Decides about one node, in a session with the container's init."""
 
@@ -54,6 +69,8 @@ class Nodes:
         self.session = session
         self.key = key
         self.host = host
+        self.there = ""
+        """How what is there differs from the device, in runc's words."""
         self.where = f'{failure.INIT}error creating device node "/{key.path}"'
         if key.pointer:
             self.where += f" ({key.pointer[1:]})"
@@ -85,8 +102,19 @@ class Nodes:
         return p.items
 
     def _occupied(self) -> Error:
-        text = "the root file system has something else in its place"
+        text = f"the root file system has something else in its place: /{self.key.path} has incorrect {self.there}"
         return Error(f"{self.where}: {text}: {strerror(EEXIST)}", pointer=self.key.pointer, errno=EEXIST)
+
+    def _difference(self, stat: bytes) -> str:
+        """What tells the file of this struct statx from the device."""
+        kind = int.from_bytes(stat[STATX_MODE_AT : STATX_MODE_AT + 2], "little") & S_IFMT
+        device = self.key.device
+        if kind != TYPES[device["type"]]:
+            return f"ftype: {_kind(kind)} doesn't match expected {_kind(TYPES[device['type']])}"
+        major = int.from_bytes(stat[STATX_RDEV_MAJOR_AT : STATX_RDEV_MAJOR_AT + 4], "little")
+        minor = int.from_bytes(stat[STATX_RDEV_MINOR_AT : STATX_RDEV_MINOR_AT + 4], "little")
+        expected = f"{device.get('major') or 0}:{device.get('minor') or 0}"
+        return f"major:minor: {major}:{minor} doesn't match expected {expected}"
 
     def _look(self) -> str:
         """What is there: "" (nothing), "same" (the device), "empty" (an empty file), "other"."""
@@ -108,6 +136,7 @@ class Nodes:
         assert reply.step is not None
         if reply.step.key == "other":
             mode = int.from_bytes(reply.data[STATX_MODE_AT : STATX_MODE_AT + 2], "little")
+            self.there = self._difference(reply.data)
             size = int.from_bytes(reply.data[STATX_SIZE_AT : STATX_SIZE_AT + 8], "little")
             return "empty" if mode & S_IFMT == S_IFREG and not size else "other"
         return str(reply.step.key)

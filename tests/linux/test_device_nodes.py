@@ -49,6 +49,17 @@ OTHERS: dict[str, Occupy] = {
     "another-type": a_block_device,
 }
 
+#: What tells them from the device, in the words that runc's users look for.
+INCORRECT = {
+    "file": "ftype: regular file doesn't match expected character device",
+    "folder": "ftype: directory doesn't match expected character device",
+    "link": "ftype: symbolic link doesn't match expected character device",
+    "dangling-link": "ftype: symbolic link doesn't match expected character device",
+    "fifo": "ftype: fifo doesn't match expected character device",
+    "another-number": "major:minor: 1:5 doesn't match expected 1:3",
+    "another-type": "ftype: block device doesn't match expected character device",
+}
+
 
 @pytest.mark.parametrize("linux", [{}, USERNS], ids=["host", "userns"])
 @pytest.mark.parametrize("kind", OTHERS)
@@ -61,6 +72,7 @@ def test_something_else_in_its_place(runtime: Runtime, bundle: MakeBundle, kind:
     assert done.returncode == 1
     text = 'error creating device node \\"/srv/node\\" (linux/devices/0): the root file system has something else'
     assert text in done.stderr
+    assert f" in its place: /srv/node has incorrect {INCORRECT[kind]}: file exists" in done.stderr
     assert os.lstat(it.rootfs / "srv/node") == before
 
 
