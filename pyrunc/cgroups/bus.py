@@ -148,6 +148,10 @@ class Systemd:
         digits = text[: next((i for i, c in enumerate(text) if not c.isdigit()), len(text))]
         return int(digits or 0)
 
+    def cgroup(self) -> str:
+        """The path of the instance's own cgroup below the root of v2; its slices lie in it."""
+        return str(self.get(MANAGER.object_path, "Manager", "ControlGroup")).rstrip("/")
+
     def unit_cgroup(self, unit: str) -> str:
         """The path of a unit's cgroup below the root of v2; CallError NO_SUCH_UNIT."""
         path = self.manager("GetUnit", "s", (unit,))[0]

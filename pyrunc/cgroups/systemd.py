@@ -5,10 +5,11 @@ properties, so that it does not undo them when it reloads, and are then written 
 cgroupfs driver does, which also covers what systemd has no property for.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from pyrunc import thirdparty
-from pyrunc.cgroups import detect, fs, make, tree, unit
+from pyrunc.cgroups import detect, files, fs, make, tree, unit
 from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
 
@@ -110,6 +111,8 @@ class SystemdManager(fs.Manager):
         try:
             version = systemd.version()
             properties = unit.creation(self.name, pid, self.annotations, self.resources, version)
+            if self.user:
+                self._check_unused(systemd)
             # Also where it fails half way; but a unit of this name that runs is another container's.
             self.ours = True
             try:
@@ -129,6 +132,21 @@ class SystemdManager(fs.Manager):
             self.apply()
         except OSError as error:
             raise from_os_error(f"set up cgroup {self.path}:", error) from None
+
+    def _check_unused(self, systemd: "Systemd") -> None:
+        """What create() checks for the system's instance: only a user's own says where its units lie. In a frozen
+        cgroup the process would never start, and nobody be told."""
+        path = f"{self.host.mount}{systemd.cgroup()}{unit.expand(self.name.slice)}/{self.name.unit}"
+        if self.name.unit.endswith(".slice"):
+            return
+        try:
+            fd = files.open_dir(path)
+        except OSError:
+            return
+        try:
+            make.check_unused(fd, path)
+        finally:
+            os.close(fd)
 
     def _connect(self) -> "Systemd":
         # Here and not above: kill, ps and state do without D-Bus.

@@ -162,6 +162,43 @@ def test_a_users_instance() -> None:
     assert (inside, pids, status, left) == (True, {"current": 1, "limit": 5}, -9, False)
 
 
+def test_a_users_cgroup_in_use() -> None:
+    """A name in use, and a frozen cgroup in the unit's place: refused before the process is in it."""
+    program = (
+        "import subprocess, sys, os\n"
+        f"sys.path[:0] = {[str(ROOT), *(p for p in sys.path if 'jeepney' in p or 'site' in p)]!r}\n"
+        "from pyrunc import cgroups\n"
+        "from pyrunc.errors import Error\n"
+        "child = subprocess.Popen(['sleep', '1000'])\n"
+        "plan = lambda: cgroups.manager({}, 'inuse', driver='systemd', rootless=True)\n"
+        "first = plan(); first.create(); first.add(child.pid)\n"
+        "def refused():\n"
+        " other = subprocess.Popen(['sleep', '1000'])\n"
+        " m = plan(); m.create()\n"
+        " try: m.add(other.pid)\n"
+        " except Error as error: print(error)\n"
+        " m.remove() if m.ours else None\n"
+        " other.kill(); other.wait()\n"
+        "refused()\n"
+        "print(first.procs() == [child.pid])\n"
+        "first.remove(); child.wait()\n"
+        "os.mkdir(first.path); open(first.path + '/cgroup.freeze', 'w').write('1')\n"
+        "refused()\n"
+        "os.rmdir(first.path)\n"
+    )
+    try:
+        done = subprocess.run(
+            ["as-user", sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+        )
+    except FileNotFoundError:
+        pytest.skip("no command as-user here")
+    assert done.returncode == 0, done.stderr
+    busy, untouched, frozen = done.stdout.splitlines()
+    assert busy.startswith("container's cgroup is not empty: 1 process(es) found in /sys/fs/cgroup/user.slice/")
+    assert untouched == "True"
+    assert frozen.startswith("container's cgroup unexpectedly frozen: ")
+
+
 def test_rootless_without_delegation() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
