@@ -107,6 +107,8 @@ def write_failed(path: str, fd: int, write: "Write", error: OSError) -> Error:
             hint = f"the machine's huge page sizes: {', '.join(sorted(set(names))) or 'none'}"
         elif write.file == "io.weight":
             hint = "weights need the bfq scheduler or CONFIG_BLK_CGROUP_IOCOST"
+        else:
+            hint = f"{path}/{write.file}: no such file or directory"
     elif number == errno.EBUSY and write.file.startswith("memory."):
         hint = "the group uses more memory than the limit and none of it can be reclaimed"
     elif number == errno.ENODEV and write.file.startswith("io."):

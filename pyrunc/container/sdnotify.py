@@ -12,7 +12,7 @@ import posix
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
 from select import POLLIN, poll
 
-from pyrunc.errors import from_os_error
+from pyrunc.errors import from_os_error, strerror
 from pyrunc.log import log
 
 TYPE_CHECKING = False
@@ -49,15 +49,25 @@ def make_directory(path: str) -> "Mount":
 
 
 class Proxy:
-    """The container's socket, in the directory of make_directory. Raises Error."""
+    """The container's socket, in the directory of make_directory. Raises Error.
 
-    __slots__ = ("_manager", "_sock")
+    Where the service manager's cannot be reached, which is no reason not to run, there is none either: the
+    container finds out as pyrunc has.
+    """
+
+    __slots__ = ("_manager", "_reached", "_sock")
 
     def __init__(self, directory: str) -> None:
         self._manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         self._sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        self._reached = False
         try:
             self._manager.connect(address())
+        except OSError as error:
+            log.warning(f"NOTIFY_SOCKET: connect: {strerror(error.errno or 0)}")
+            return
+        self._reached = True
+        try:
             fd = posix.open(directory, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
             # A short name: sun_path has 108 bytes.
             short = f"/proc/self/fd/{fd}/{_NAME}"
@@ -72,10 +82,13 @@ class Proxy:
     def until_ready(self, pid: int) -> None:
         """Pass on what the container says until it is ready, and which process that is; or until
         the process ends."""
-        self._pass_on(pid, to_the_end=False)
+        if self._reached:
+            self._pass_on(pid, to_the_end=False)
 
     def in_background(self, pid: int) -> None:
         """Pass on what the container says for as long as the process lives, in a thread."""
+        if not self._reached:
+            return
         from _thread import start_new_thread
 
         start_new_thread(self._pass_on, (pid,), {"to_the_end": True})

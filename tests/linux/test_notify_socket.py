@@ -123,6 +123,18 @@ def test_a_start_without_the_manager(runtime: Runtime, bundle: MakeBundle, manag
     assert runtime.state(id)["status"] == "running"
 
 
+def test_a_manager_that_is_gone(runtime: Runtime, bundle: MakeBundle, root_dir: Path) -> None:
+    """As with runc and crun the container runs; it too learns that nobody is there."""
+    env = {**os.environ, "NOTIFY_SOCKET": str(root_dir / "no-such-socket")}
+    it = bundle().shell(f"test -d {os.path.dirname(SOCKET)} && ! test -e {SOCKET} && echo ran")
+    done = runtime.call("run", "--bundle", str(it.path), runtime.new_id(), env=env, timeout=20, check=True)
+    assert done.stdout == "ran\n"
+    assert "NOTIFY_SOCKET: connect: no such file or directory" in done.stderr
+    id = runtime.create(bundle().args("/bin/sleep", "1000"), env=env)
+    runtime.call("start", id, check=True, env=env, timeout=20)
+    assert runtime.state(id)["status"] == "running"
+
+
 def test_exec_has_none_of_it(runtime: Runtime, bundle: MakeBundle, manager: Manager) -> None:
     id = runtime.create(bundle().args("/bin/sleep", "1000"), env=manager.env)
     runtime.call("start", id, check=True, timeout=20)
