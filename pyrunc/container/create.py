@@ -204,7 +204,7 @@ class Creation(Making):
         assert self.facts is not None
         compiled = filter_of(self.config)
         if compiled is not None:
-            self.facts.seccomp = (compiled.program, compiled.flags)
+            self.facts.seccomp = (compiled.program, compiled.flags, not self.facts.privileged)
             if compiled.listener:
                 from pyrunc.container.notify import check_agent
 

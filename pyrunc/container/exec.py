@@ -206,7 +206,7 @@ class Execution(Making):
 
             compiled = filter_of(self.state.config)
             assert compiled is not None
-            self.facts.seccomp = (compiled.program, compiled.flags)
+            self.facts.seccomp = (compiled.program, compiled.flags, posix.geteuid() != 0)
 
     # -- the processes ---------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@
 
 From the filter on the init may only do what the profile allows: it writes and reads its session, as
 for any step. Where the host side may not take the descriptor (no privileges over a process that
-cannot be dumped), it asks the init to send it.
+cannot be dumped), the init sends it with the note, or when it is asked to.
 
 Import cost: posix, _socket, _struct.
 """
@@ -66,7 +66,8 @@ class Handover:
         """For Session.until_exec: what a note of the process asks for. Raises Error."""
         if reply.step is None or reply.step.key != LISTENER:
             return
-        fd = self._take(int.from_bytes(reply.data, "little"))
+        sent_ahead = session.descriptors
+        fd = sent_ahead.pop() if sent_ahead else self._take(int.from_bytes(reply.data, "little"))
         if fd < 0:
             posix.write(session.fd, SEND_IT)
             sent = session.receive(steps)

@@ -129,7 +129,7 @@ def facts_for(config: "Config", bundle: str) -> Facts:
 
         compiled = filter_of(config)
         assert compiled is not None
-        facts.seccomp = (compiled.program, compiled.flags)
+        facts.seccomp = (compiled.program, compiled.flags, not facts.privileged)
     return facts
 
 

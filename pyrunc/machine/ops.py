@@ -276,7 +276,7 @@ class Program:
         """As `sync`, on a path taken only where something went wrong: no program is cut here."""
         self.call("reply", space, space.size, 2, key=key)
 
-    def send_fds(self, *regs: Reg) -> None:
+    def send_fds(self, *regs: Reg, error: "Label | None" = None) -> None:
         """Send descriptors to Python ahead of the next reply, in a message that looks like one."""
         size = 16 + 4 * len(regs)
         words = (size + 7) // 8
@@ -287,4 +287,4 @@ class Program:
         payload = Words((CARRIER, 0, 0), "reply")
         vector = Words((payload, 24), "iovec")
         message = Words((0, 0, vector, 1, control, words * 8, 0), "msghdr")
-        self.call("sendmsg", SESSION, message, 0x4000)  # MSG_NOSIGNAL
+        self.call("sendmsg", SESSION, message, 0x4000, error=error)  # MSG_NOSIGNAL

@@ -53,8 +53,7 @@ class Facts:
     child is added by pid or there is none (by_pid tells which). old_clone: without clone3(2), so by pid too.
     before_clone: appends what the agent shall do first (device program).
     exposed: for --no-pivot. hook_state: what startContainer hooks read. hook_files: where hooks inside the
-    container write to, None for what is kept for errors. seccomp: the compiled filter and its
-    flags.
+    container write to, None for what is kept for errors. seccomp: what plan.filter.load_filter takes.
     """
 
     __slots__ = (
@@ -102,7 +101,7 @@ class Facts:
         self.pivot = True
         self.keyring = True
         self.privileged = True
-        self.seccomp: tuple[bytes, int] | None = None
+        self.seccomp: tuple[bytes, int, bool] | None = None
 
 
 class CreatePlan:

@@ -32,7 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.config.types import Linux, Process
 
-    Filter = tuple[bytes, int]
+    Filter = tuple[bytes, int, bool]
 
 
 class Accounts:

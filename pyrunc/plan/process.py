@@ -254,10 +254,10 @@ def execute(
     pointer: str,
     *,
     deny_setgroups: bool = False,
-    seccomp: "tuple[bytes, int] | None" = None,
+    seccomp: "tuple[bytes, int, bool] | None" = None,
     hooks: "Sequence[Prepared]" = (),
 ) -> None:
-    """Become the user's process. seccomp: the compiled filter and its flags.
+    """Become the user's process. seccomp: what plan.filter.load_filter takes.
 
     Without noNewPrivileges the filter needs CAP_SYS_ADMIN, so it is loaded before the capabilities go; with it, as
     late as possible. So it need not allow what the steps before need: a profile may well forbid getcwd or setresuid.

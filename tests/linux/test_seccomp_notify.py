@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rootless import made
 from support import IS_ROOT, Bundle, Json, MakeBundle, Runtime
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
@@ -177,6 +178,22 @@ def test_calls_of_the_init_itself(runtime: Runtime, bundle: MakeBundle, agent: A
     it = notifying(bundle, profile(agent.path, *names), noNewPrivileges=False)
     assert runtime.run(it.args("/bin/echo", "hello"), check=True).stdout == "hello\n"
     assert len(set(agent.calls)) >= 4
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_calls_of_a_users_init(launcher: str, no_new_privileges: bool) -> None:
+    """A user's pyrunc may not take the listener out of the init, which sends it before it has to read anything."""
+    with made(launcher) as rootless:
+        agent = Agent(rootless.directory / "agent.sock")
+        os.chmod(agent.path, 0o666)
+        it = rootless.bundle
+        process = {"noNewPrivileges": no_new_privileges, "args": ["/bin/echo", "hello"]}
+        seccomp = profile(agent.path, "read", "openat", "open", "close", "execve")
+        it.update({"linux": {"seccomp": seccomp}, "process": process})
+        done = rootless("run", "--bundle", str(it.path), "a")
+        assert (done.stdout, done.stderr) == ("hello\n", "")
+        assert len(set(agent.calls)) >= 2
+        agent.end()
 
 
 def test_an_agent_that_goes_away(runtime: Runtime, bundle: MakeBundle, agent: Agent) -> None:
