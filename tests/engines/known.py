@@ -14,18 +14,20 @@ class Known:
     engines, scenarios   globs
     reason               why pyrunc differs from runc, or why neither passes
     only                 for a difference: globs of the lines that may differ; all others have to be the same
+    moved                of these lines, those alone that both have, at another place
     """
 
     engines: str
     scenarios: str
     reason: str
     only: tuple[str, ...] = ("*",)
+    moved: bool = False
 
     def covers(self, engine: str, scenario: str) -> bool:
         return fnmatchcase(engine, self.engines) and fnmatchcase(scenario, self.scenarios)
 
-    def explains(self, line: str) -> bool:
-        return any(fnmatchcase(line, glob) for glob in self.only)
+    def explains(self, line: str, moved: bool) -> bool:
+        return (moved or not self.moved) and any(fnmatchcase(line, glob) for glob in self.only)
 
 
 _MQUEUE = "mqueue belongs to root of the user namespace, as with crun; runc's has the group of the one who called it"
@@ -98,6 +100,7 @@ WANTED: list[Known] = [
         "a class of resctrl where the kernel has no resctrl is an error, not ignored",
         ("*rdt-missing*",),
     ),
+    Known("podman*", "same-*", "podman gives mounts of the same depth in any order", ("/dev/* *", "/v/* *"), moved=True),
     Known("*", "same-error-folder", "the system call's own error is named besides"),
     Known(
         "*",
@@ -120,7 +123,8 @@ def explain(engine: str, scenario: str, differences: list[str]) -> tuple[list[st
     """
     left, reasons = [], []
     for line in differences:
-        known = [k for k in WANTED if k.covers(engine, scenario) and k.explains(line[1:])]
+        moved = ("-" if line[0] == "+" else "+") + line[1:] in differences
+        known = [k for k in WANTED if k.covers(engine, scenario) and k.explains(line[1:], moved)]
         if known:
             reasons += [k.reason for k in known[:1]]
         else:

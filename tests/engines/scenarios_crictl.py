@@ -39,8 +39,9 @@ def crictl_life(e: Cri) -> None:
         e.kept.append(sandbox)
         name = crictl("create", sandbox, f"{where}/container.json", f"{where}/pod.json").out.strip()
         crictl("start", name)
-        expect(crictl("exec", "-s", name, "echo", "at once").out == "at once\n", "exec -s")
-        expect(crictl("exec", name, "echo", "streamed").out == "streamed\n", "exec")
+        for flags, text in (("-s",), "at once"), ((), "streamed"):
+            answer = crictl("exec", *flags, name, "echo", text)
+            expect(answer.out == text + "\n", answer)
         until(lambda: "to the log" in crictl("logs", name).out, "logs")
         crictl("update", "--memory", "33554432", "--cpu-quota", "30000", "--cpu-period", "100000", name)
         out = crictl("exec", "-s", name, "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/cpu.max").out

@@ -5,6 +5,7 @@ import os
 import pty
 import select
 import shlex
+import signal
 import socket
 import struct
 import subprocess
@@ -87,6 +88,8 @@ def until_size(terminal: Terminal, size: str) -> None:
         if size in terminal.read(f"size{attempt} ") + terminal.read(" end\r\n"):
             return
         time.sleep(0.1)
+        # docker's client listens to the signal only when it has set the first size, and forgets what came before.
+        terminal.process.send_signal(signal.SIGWINCH)
     expect(False, f"the size never was {size}")
 
 

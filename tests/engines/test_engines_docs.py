@@ -56,3 +56,10 @@ def test_a_difference_has_the_reasons_of_its_lines() -> None:
 
 
 WANTED_WEIGHT = "the conversion of cpu.shares to cpu.weight is that of runc since 1.3.2"
+
+
+def test_what_only_moved_is_explained_apart() -> None:
+    device = "/dev/zero devtmpfs devtmpfs noexec,rw master"
+    left, reasons = explain("podman", "same-privileged", ["+" + device, "-" + device])
+    assert not left and len(reasons) == 1
+    assert explain("podman", "same-privileged", ["+" + device]) == (["+" + device], [])
