@@ -21,6 +21,21 @@ UNSET_AT_ZERO = {
 }
 # Lists whose elements replace the one with the same key.
 KEYED = {"hugepageLimits": ("pageSize",)}
+# Which files a member is written to; `unified` may name them, too.
+FILES: "dict[str, dict[str, tuple[str, ...]]]" = {
+    "memory": {"limit": ("memory.max",), "reservation": ("memory.low",), "swap": ("memory.swap.max",)},
+    "cpu": {
+        "shares": ("cpu.weight",),
+        "quota": ("cpu.max",),
+        "period": ("cpu.max",),
+        "burst": ("cpu.max.burst",),
+        "idle": ("cpu.idle",),
+        "cpus": ("cpuset.cpus",),
+        "mems": ("cpuset.mems",),
+    },
+    "pids": {"limit": ("pids.max",)},
+    "blockIO": {"weight": ("io.weight", "io.bfq.weight")},
+}
 DEVICE_LISTS = ("weightDevice", *(key for key, _ in conversions.THROTTLES))
 
 
@@ -35,9 +50,11 @@ def merge(old: "Resources | None", new: "Resources") -> "Resources":
     """`old` with what `new` sets; both stay as they are. Pure.
 
     Absent, null and (UNSET_AT_ZERO) zero members change nothing; lists of devices and page sizes
-    are updated element by element, `devices` as a whole.
+    are updated element by element, `devices` as a whole. What `old` says in `unified` gives way to
+    members of `new` for the same file: it would be written last, and undo them.
     """
     out: Resources = dict(old or {})
+    outdated: set[str] = set()
     for section, value in new.items():
         if value is None:
             continue
@@ -55,7 +72,11 @@ def merge(old: "Resources | None", new: "Resources") -> "Resources":
                     merged[key] = _upsert(merged.get(key) or [], item, ("major", "minor"))
                 else:
                     merged[key] = item
+                    outdated.update(FILES.get(section, {}).get(key, ()))
             out[section] = merged
+    outdated -= (new.get("unified") or {}).keys()
+    if outdated & (out.get("unified") or {}).keys():
+        out["unified"] = {name: value for name, value in out["unified"].items() if name not in outdated}
     _settle_idle(out, new)
     memory = new.get("memory") or {}
     if memory.get("limit") == -1 and not memory.get("swap"):

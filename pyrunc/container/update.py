@@ -140,7 +140,7 @@ def amount(text: str, flag: str) -> int:
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
         raise Error(f'invalid value for {flag}: "{text}"')
     value = int(number) * factor
-    if (value < 0 and (flag not in MAY_BE_NEGATIVE or value < -1)) or value >= 1 << 63:
+    if (value < 0 and flag not in MAY_BE_NEGATIVE) or (value < -1 and flag.startswith("memory")) or value >= 1 << 63:
         raise Error(f'invalid value for {flag}: "{text}" is out of range')
     return value
 

@@ -246,6 +246,21 @@ def test_memory_numbers(tmp_path: Path) -> None:
             {"unified": {"cpu.idle": "0", "cpu.weight": "9"}},
         ),
         (
+            {"unified": {"pids.max": "5", "cpu.max": "1000", "memory.high": "9"}, "memory": {"limit": 8}},
+            {"pids": {"limit": 7}, "cpu": {"period": 6000, "shares": 0}, "memory": {"limit": 10}},
+            {
+                "unified": {"memory.high": "9"},
+                "memory": {"limit": 10},
+                "pids": {"limit": 7},
+                "cpu": {"period": 6000},
+            },
+        ),
+        (
+            {"unified": {"pids.max": "5"}},
+            {"pids": {"limit": 7}, "unified": {"pids.max": "8"}},
+            {"unified": {"pids.max": "8"}, "pids": {"limit": 7}},
+        ),
+        (
             {"devices": [{"allow": False}]},
             {"devices": [{"allow": True}], "memory": None},
             {"devices": [{"allow": True}]},

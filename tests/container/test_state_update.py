@@ -54,7 +54,7 @@ def test_sizes(text: str, value: int) -> None:
     [
         *(("memory", text) for text in ("", "x", "1x", "1kk", "-2", "1_0", " 1", "9e9", "9999p")),
         *(("cpu-period", text) for text in ("-1", "1m", "x", "\u0661")),
-        ("cpu-quota", "-2"),
+        ("memory-swap", "-2"),
         ("cpu-share", "-1"),
     ],
 )

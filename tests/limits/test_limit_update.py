@@ -122,6 +122,20 @@ def test_a_resources_file(driver: Driver, tmp_path: Path) -> None:
     assert group["cpu.max"] == "40000 100000"
 
 
+def test_unified_of_before_gives_way(driver: Driver) -> None:
+    """What config.json says of a file in `unified` must not undo an update of the member for it."""
+    unified = {"pids.max": "40", "memory.max": str(64 * MIB), "memory.high": str(60 * MIB)}
+    id, group = driver.start(driver.bundle({"unified": unified}))
+    driver.runtime.call("update", "--pids-limit", "41", "--memory", "80m", id, check=True)
+    driver.runtime.call("update", "--cpu-quota", "-5", id, check=True)
+    assert group["pids.max"] == "41"
+    assert group["memory.max"] == str(80 * MIB)
+    assert group["memory.high"] == str(60 * MIB)
+    assert group["cpu.max"].split()[0] == "max"
+    if driver.name == "systemd":
+        unit_says(group, "TasksMax=41")
+
+
 def device(rate: int) -> dict[str, int]:
     major, minor = map(int, disk().split(":"))
     return {"major": major, "minor": minor, "rate": rate}
