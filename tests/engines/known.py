@@ -100,7 +100,7 @@ WANTED: list[Known] = [
         "a class of resctrl where the kernel has no resctrl is an error, not ignored",
         ("*rdt-missing*",),
     ),
-    Known("podman*", "same-*", "podman gives mounts of the same depth in any order", ("/dev/* *", "/v/* *"), moved=True),
+    Known("podman*", "same-*", "podman orders mounts of the same depth at random", ("/dev/* *", "/v/* *"), moved=True),
     Known("*", "same-error-folder", "the system call's own error is named besides"),
     Known(
         "*",

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from engines.scenarios import IMAGE, Engine, command, expect, scenario, until
@@ -20,6 +21,7 @@ class Cri(Engine):
     """containerd's CRI plugin; a pod's runtime is chosen by its handler."""
 
     client = ""
+    parent = ""  # the control group of the pods, as the kubelet gives one
 
     def method(self, name: str, request: Any, status: int = 0) -> Any:
         """Call one method; the answer's JSON, or with another status the error's text."""
@@ -32,7 +34,7 @@ class Cri(Engine):
         config = {
             "metadata": {"name": name, "uid": name, "namespace": "default"},
             "logDirectory": f"/var/log/pods/{name}",
-            "linux": {"securityContext": {"namespaceOptions": POD}, **linux},
+            "linux": {"cgroupParent": self.parent, "securityContext": {"namespaceOptions": POD}, **linux},
         }
         request = {"config": config, "runtimeHandler": self.runtime}
         pod = str(self.method("RunPodSandbox", request)["podSandboxId"])
@@ -100,6 +102,21 @@ def cri_exec(e: Cri) -> None:
     container = e.container(e.pod(), "/bin/sleep", "60")
     expect(e.sh(container, "cat /proc/1/comm") == "sleep\n", "inside")
     e.sh(container, "exit 42", status=42)
+
+
+@scenario("cri")
+def cri_cgroups(e: Cri) -> None:
+    """Pod and container are below the kubelet's group, and as the driver names them."""
+    pod = e.pod()
+    container = e.container(pod, "/bin/sleep", "60")
+    for name in (pod[0], container):
+        info = json.loads(e.method("ContainerStatus" if name == container else "PodSandboxStatus",
+                                   {"containerId" if name == container else "podSandboxId": name,
+                                    "verbose": True})["info"]["info"])  # fmt: skip
+        group = Path(f"/proc/{info['pid']}/cgroup").read_text().strip().removeprefix("0::")
+        systemd = e.parent.endswith(".slice")
+        expect(group == (f"/kubepods.slice/{e.parent}/cri-containerd-{name}.scope" if systemd else
+                         f"{e.parent}/{name}"), group)  # fmt: skip
 
 
 @scenario("cri")
@@ -214,7 +231,8 @@ def cri_missing_command(e: Cri) -> None:
 @scenario("cri")
 def cri_out_of_memory(e: Cri) -> None:
     resources = {"memoryLimitInBytes": 16 << 20}
-    script = "x=a; while :; do x=$x$x; done"
+    # containerd 1.7 looks for the kernel's kills only once `start` has returned: what dies sooner has died of an error.
+    script = "sleep 1; x=a; while :; do x=$x$x; done"
     container = e.container(e.pod(), "/bin/sh", "-c", script, linux={"resources": resources})
     until(lambda: e.status(container)["state"] == "CONTAINER_EXITED", "exited")
     expect(e.status(container)["reason"] == "OOMKilled", e.status(container))

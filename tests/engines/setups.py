@@ -99,13 +99,19 @@ def docker(runtime: str, path: str, machine: str, manager: str) -> Engine:
     return Engine("docker", runtime, ["docker"], machine=machine)
 
 
-def containerd() -> None:
-    """Configure and start containerd; both runtimes are known to its CRI plugin."""
+def containerd(manager: str) -> None:
+    """Configure and start containerd; both runtimes are known to its CRI plugin, with this driver of cgroups."""
     version = command("containerd", "--version").out.split()[2].lstrip("v")
     block = "containerd-2.toml" if version.startswith("2") else "containerd-1.toml"
     place = Path("/etc/containerd")
     place.mkdir(exist_ok=True)
     text = (BLOCKS / block).read_text()
+    if manager == "systemd":
+        text = "\n".join(
+            [line + ("\n    SystemdCgroup = true" if "BinaryName" in line else "") for line in text.splitlines()]
+            + [line.replace(".pyrunc.", ".runc.") for line in text.splitlines() if line.endswith(".pyrunc.options]")]
+            + ["    SystemdCgroup = true", ""]
+        )
     # The pod's own container is made from an image that the guest has.
     if version.startswith("2"):
         text += f"\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = '{PAUSE}'\n"
@@ -147,7 +153,7 @@ def pause_image() -> None:
 def ctr(runtime: str, path: str, machine: str, manager: str) -> Engine:
     if not (WORK / "pause.docker.tar").exists():
         pause_image()
-        containerd()
+        containerd(manager)
     engine = Ctr("ctr", runtime, ["ctr"], machine=machine)
     engine.runtime_path = path
     return engine
@@ -156,9 +162,10 @@ def ctr(runtime: str, path: str, machine: str, manager: str) -> Engine:
 def cri(runtime: str, path: str, machine: str, manager: str) -> Engine:
     if not (WORK / "pause.docker.tar").exists():
         pause_image()
-        containerd()
+        containerd(manager)
     engine = Cri("cri", runtime, [], machine=machine)
     engine.client = "/usr/local/bin/cri"
+    engine.parent = "kubepods-besteffort.slice" if manager == "systemd" else "/kubepods/besteffort"
     return engine
 
 
