@@ -59,6 +59,12 @@ WANTED: list[Known] = [
     ),
     Known("podman*", "same-pids-zero", "a limit of 0 is the least possible one, as in runc since 1.4, not none"),
     Known("*", "same-volume-*shared", "rootfsPropagation shared is kept, as in runc since 1.2", ("/ overlay *",)),
+    Known(
+        "podman",
+        "same-privileged-user",
+        "the cgroup is the container's user's with the cgroupfs driver, too; with runc only with that of systemd",
+        ("/sys/fs/cgroup",),
+    ),
     Known("docker", "same-*slave", _SLAVE, ("/ overlay *",)),
     Known("docker", "exec-ways", "the system call's own error is named besides", ("OCI * chdir to cwd *",)),
     Known("*", "same-volume-idmap*", "runc 1.1 ignores idmapped mounts"),
