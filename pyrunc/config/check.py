@@ -8,7 +8,7 @@ import posix
 from pyrunc.config import _validator
 from pyrunc.config.check_linux import check_linux, check_mappings, collect_namespaces, is_mapped
 from pyrunc.config.check_process import check_process
-from pyrunc.config.names import MOUNT_OPTIONS
+from pyrunc.config.names import ENGINE_OPTIONS, MOUNT_OPTIONS
 from pyrunc.config.refusal import refuse
 from pyrunc.errors import strerror
 
@@ -156,8 +156,9 @@ def _check_bind_data(data: "list[str]", options: "list[str]", pointer: str) -> "
     """A bind mount has no data of its own (mount(2)): its file system is mounted already, with its own.
 
     A warning for what can be nothing else, `size=1k`; a single word may be a flag that was meant and misspelt, and
-    is an error.
+    is an error. Words of the engines' own (`-v A:B:z,U`; no option at all becomes an empty one) are neither.
     """
+    data = [option for option in data if option not in ENGINE_OPTIONS]
     text = "bind mounts cannot have any filesystem-specific options applied"
     for option in data:
         if "=" not in option:

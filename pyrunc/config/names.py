@@ -32,6 +32,9 @@ MOUNT_OPTIONS = frozenset(
 )
 """Mount options with a meaning of their own; any other is data for the file system."""
 
+ENGINE_OPTIONS = frozenset(("", "z", "Z", "U", "copy", "nocopy"))
+"""What podman and buildah leave among a bind mount's options of what they have seen to themselves."""
+
 IPC_SYSCTLS = frozenset(
     "kernel." + name
     for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()

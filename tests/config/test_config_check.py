@@ -747,6 +747,8 @@ def test_warnings(bundle: Path) -> None:
         "mode=755,size=1k is ignored: bind mounts cannot have any filesystem-specific options applied"
         " (mounts/7/options/1)"
     ]
+    # As of `buildah run -v A:B`, `-v A:B:z,U` and `podman run -v A:B:nocopy`.
+    assert warned(put("/mounts/7/options", ["", "rbind", "z", "Z", "U", "copy", "nocopy"]), bundle) == []
     (relative,) = warned(put("/mounts/7/destination", "data"), bundle)
     assert relative.startswith("mount destination data is not absolute")
     change = both(put("/Hostname", "x"), put("/linux/cgroupspath", "x"), put("/other", 1))

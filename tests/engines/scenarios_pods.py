@@ -1,6 +1,7 @@
 """Pods of podman, and buildah."""
 
 import os
+import shutil
 import tempfile
 from itertools import count
 
@@ -85,6 +86,22 @@ def cgroup_parent(e: Engine) -> None:
     until(lambda: not os.path.isdir(f"/sys/fs/cgroup{path}"), f"{path} is removed")
 
 
+@scenario("podman", "podman-rootless")
+def runtime_by_path(e: Engine) -> None:
+    """A copy of the runtime under another name, given by its path, which the container keeps."""
+    copy = f"/var/tmp/engines/copy-of-{e.runtime}"
+    shutil.copy(os.path.realpath(shutil.which(e.runtime) or ""), copy)
+    try:
+        e.call("run", "-d", "--name", "by-path", "--runtime", copy, *e.run_flags, IMAGE, "/bin/sleep", "60")
+        expect(e.inspect("by-path")["OCIRuntime"] == copy, "the path is kept")
+        e.exec("by-path", "true")
+        e.call("kill", "by-path")
+        expect(e.call("wait", "by-path").out == "137\n", "killed")
+    finally:
+        e.call("rm", "-f", "-t", "0", "by-path", status=None)
+        os.remove(copy)
+
+
 # --- buildah ---------------------------------------------------------------------------------
 
 
@@ -130,6 +147,26 @@ def buildah_build(e: Buildah) -> None:
         e.call("build", "--network", "none", "--isolation", "oci", "--runtime", e.runtime_path, "-t", tag, where,
                timeout=300)  # fmt: skip
     e.call("rmi", "-f", tag)
+
+
+@scenario("buildah")
+def buildah_volumes(e: Buildah) -> None:
+    """buildah leaves the options that it has seen to among those of the mount, and an empty one where there is none."""
+    name = e.work()
+
+    def run(*words: str) -> str:
+        line = ("run", "--network", "none", "--isolation", "oci", "--runtime", e.runtime_path, *words)
+        return e.call(*line).out
+
+    with tempfile.TemporaryDirectory() as where:
+        os.chmod(where, 0o777)
+        script = "touch /v/x; stat -c %u:%g /v/x; rm /v/x"
+        expect(run("-v", f"{where}:/v", name, "/bin/sh", "-c", script) == "0:0\n", "no options")
+        for options in "z", "rw,z", "z,U", "Z,U,rshared":
+            out = run("--user", "888:888", "-v", f"{where}:/v:{options}", name, "/bin/sh", "-c", script)
+            expect(out == "888:888\n", f"{options}: {out}")
+        out = run("--mount", "type=cache,target=/c,z", name, "/bin/sh", "-c", "echo kept >/c/x; cat /c/x")
+        expect(out == "kept\n", out)
 
 
 @scenario("buildah")
