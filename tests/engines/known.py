@@ -60,7 +60,12 @@ WANTED: list[Known] = [
     Known("podman*", "same-pids-zero", "a limit of 0 is the least possible one, as in runc since 1.4, not none"),
     Known("*", "same-volume-*shared", "rootfsPropagation shared is kept, as in runc since 1.2", ("/ overlay *",)),
     Known(
-        "podman",
+        "docker",
+        "same-apparmor-missing",
+        "a profile that is not loaded is no missing file, for which docker takes the command",
+    ),
+    Known(
+        "*",
         "same-privileged-user",
         "the cgroup is the container's user's with the cgroupfs driver, too; with runc only with that of systemd",
         ("/sys/fs/cgroup",),

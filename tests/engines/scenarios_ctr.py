@@ -229,8 +229,9 @@ def ctr_exec_ways(e: Ctr) -> object:
 @scenario("ctr", machine="qemu")
 def ctr_checkpoint(e: Ctr) -> None:
     name = e.task("/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i >/n; sleep 0.2; done")
-    e.call("container", "checkpoint", "--rw", "--image", "--task", name, "localhost/checked:latest", timeout=600)
+    image = f"localhost/checked-{e.runtime}:latest"
+    e.call("container", "checkpoint", "--rw", "--image", "--task", name, image, timeout=600)
     e.call("task", "rm", "-f", name)
     e.call("container", "rm", name)
-    e.call("container", "restore", "--rw", "--live", name, "localhost/checked:latest", timeout=600)
+    e.call("container", "restore", "--rw", "--live", name, image, timeout=600)
     expect("RUNNING" in e.call("task", "ls").out, "restored")
