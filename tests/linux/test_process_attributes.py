@@ -37,7 +37,7 @@ def refusal(runtime: Runtime, bundle: MakeBundle, changes: Json) -> str:
     [
         ({"policy": "SCHED_OTHER", "nice": 5}, ("0", "5")),
         ({"policy": "SCHED_BATCH", "nice": -3}, ("3", "-3")),
-        ({"policy": "SCHED_IDLE"}, ("5", "0")),
+        ({"policy": "SCHED_IDLE"}, ("5", str(os.nice(0)))),
     ],
 )
 def test_scheduler(runtime: Runtime, bundle: MakeBundle, policy: Json, shown: tuple[str, str]) -> None:
