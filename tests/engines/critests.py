@@ -215,7 +215,7 @@ def main() -> int:
             shutil.copy(f"/usr/local/bin/{name}", f"/usr/bin/{name}")
     setups.prepare()
     setups.pause_image()
-    setups.containerd("cgroupfs")  # critest's pods are in no slice
+    setups.containerd("cgroupfs", options.machine)  # critest's pods are in no slice
     start_registry()
     control, subject = (run(runtime, options, options.focus) for runtime in (options.control, options.subject))
     bad, both, good = judge(control, subject)

@@ -125,9 +125,11 @@ class Engine:
         status: int | None = 0,
         input: str | None = None,
         image: str = IMAGE,
+        timeout: float = TIMEOUT,
     ) -> Answer:
         """Run a container in the foreground and remove it."""
-        return self.call("run", "--rm", *self.run_flags, *flags, image, *words, status=status, input=input)
+        words = ("run", "--rm", *self.run_flags, *flags, image, *words)
+        return self.call(*words, status=status, input=input, timeout=timeout)
 
     def start(self, *words: str, flags: Sequence[str] = ()) -> str:
         """Start a container in the background; it is removed after the scenario."""

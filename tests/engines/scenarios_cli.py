@@ -310,7 +310,7 @@ def many_at_once(e: Engine) -> None:
 
     def one(number: int) -> None:
         try:
-            expect(e.shell(f"echo {number}") == f"{number}\n", f"container {number}")
+            expect(e.shell(f"echo {number}", timeout=600) == f"{number}\n", f"container {number}")
         except Failed as error:
             failures.append(str(error))
 

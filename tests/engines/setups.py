@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from engines.scenarios import IMAGE, Engine, command, until
 from engines.scenarios_cri import Cri
@@ -99,7 +100,7 @@ def docker(runtime: str, path: str, machine: str, manager: str) -> Engine:
     return Engine("docker", runtime, ["docker"], machine=machine)
 
 
-def containerd(manager: str) -> None:
+def containerd(manager: str, machine: str) -> None:
     """Configure and start containerd; both runtimes are known to its CRI plugin, with this driver of cgroups."""
     version = command("containerd", "--version").out.split()[2].lstrip("v")
     block = "containerd-2.toml" if version.startswith("2") else "containerd-1.toml"
@@ -122,7 +123,8 @@ def containerd(manager: str) -> None:
     (place / "config.toml").write_text(text)
     networks = Path("/etc/cni/net.d")
     networks.mkdir(parents=True, exist_ok=True)
-    (networks / "10-pods.conflist").write_text(json.dumps(PODS))
+    plugins = [*PODS["plugins"], *([PORTS] if machine == "qemu" else [])]
+    (networks / "10-pods.conflist").write_text(json.dumps({**PODS, "plugins": plugins}))
     command("systemctl", "restart", "containerd")
     until(lambda: command("ctr", "version", status=None).status == 0, "containerd answers")
     for space in ("default", "k8s.io"):
@@ -133,7 +135,8 @@ def containerd(manager: str) -> None:
 PAUSE = "localhost/pause:latest"
 
 # A network of pods without rules of a packet filter, which User-mode Linux does not have in full.
-PODS = {
+PORTS = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+PODS: dict[str, Any] = {
     "cniVersion": "1.0.0",
     "name": "pods",
     "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}}],
@@ -153,7 +156,7 @@ def pause_image() -> None:
 def ctr(runtime: str, path: str, machine: str, manager: str) -> Engine:
     if not (WORK / "pause.docker.tar").exists():
         pause_image()
-        containerd(manager)
+        containerd(manager, machine)
     engine = Ctr("ctr", runtime, ["ctr"], machine=machine)
     engine.runtime_path = path
     return engine
@@ -162,7 +165,7 @@ def ctr(runtime: str, path: str, machine: str, manager: str) -> Engine:
 def cri(runtime: str, path: str, machine: str, manager: str) -> Engine:
     if not (WORK / "pause.docker.tar").exists():
         pause_image()
-        containerd(manager)
+        containerd(manager, machine)
     engine = Cri("cri", runtime, [], machine=machine)
     engine.client = "/usr/local/bin/cri"
     engine.parent = "kubepods-besteffort.slice" if manager == "systemd" else "/kubepods/besteffort"
