@@ -116,7 +116,7 @@ class Buildah(Engine):
     def inside(self, name: str, *words: str, status: int | None = 0) -> str:
         return self.call(
             "run", "--network", "none", "--isolation", "oci", "--runtime", self.runtime_path, name, "--", *words,
-            status=status,
+            status=status, timeout=600,
         ).out  # fmt: skip
 
     runtime_path = ""
