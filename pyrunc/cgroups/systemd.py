@@ -136,9 +136,9 @@ class SystemdManager(fs.Manager):
     def _check_unused(self, systemd: "Systemd") -> None:
         """What create() checks for the system's instance: only a user's own says where its units lie. In a frozen
         cgroup the process would never start, and nobody be told."""
-        path = f"{self.host.mount}{systemd.cgroup()}{unit.expand(self.name.slice)}/{self.name.unit}"
         if self.name.unit.endswith(".slice"):
             return
+        path = f"{self.host.mount}{systemd.cgroup()}{unit.expand(self.name.slice)}/{self.name.unit}"
         try:
             fd = files.open_dir(path)
         except OSError:

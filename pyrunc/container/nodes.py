@@ -28,8 +28,14 @@ from pyrunc.plan.uapi import (
     O_NOFOLLOW,
     O_PATH,
     PR_CAPBSET_READ,
+    S_IFBLK,
+    S_IFCHR,
+    S_IFDIR,
+    S_IFIFO,
+    S_IFLNK,
     S_IFMT,
     S_IFREG,
+    S_IFSOCK,
     STATX_MODE_AT,
     STATX_RDEV_MAJOR_AT,
     STATX_RDEV_MINOR_AT,
@@ -49,15 +55,15 @@ _CAP_MKNOD = 27
 
 
 def _kind(mode: int) -> str:
-    """S_IFCHR as "character device"."""
+    """A file's type (inode(7)) as runc spells it: S_IFCHR is "character device"."""
     return {
-        0o010000: "fifo",
-        0o020000: "character device",
-        0o040000: "directory",
-        0o060000: "block device",
-        0o100000: "regular file",
-        0o120000: "symbolic link",
-        0o140000: "socket",
+        S_IFIFO: "fifo",
+        S_IFCHR: "character device",
+        S_IFDIR: "directory",
+        S_IFBLK: "block device",
+        S_IFREG: "regular file",
+        S_IFLNK: "symbolic link",
+        S_IFSOCK: "socket",
     }.get(mode, "unknown")
 
 
