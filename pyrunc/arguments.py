@@ -10,7 +10,7 @@ Import cost: posix. Texts of help are in the commands' modules, their layout in 
 import posix
 
 from pyrunc.errors import Error
-from pyrunc.globals import absolute
+from pyrunc.options import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import sys
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options, UsageError, parse, write
 from pyrunc.errors import Error, ExecError, from_os_error
-from pyrunc.globals import Globals
 from pyrunc.log import log
+from pyrunc.options import Globals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -40,13 +40,13 @@ ALLOWED = {
 #: What every command needs of pyrunc itself, and what the light ones add to that.
 CORE = {
     *("pyrunc", "pyrunc.arguments", "pyrunc.cli", "pyrunc.commands", "pyrunc.errors"),
-    *("pyrunc.globals", "pyrunc.log"),
+    *("pyrunc.options", "pyrunc.log"),
 }
 STATE = CORE | {
     *("pyrunc.config", "pyrunc.config.strict", "pyrunc.container"),
-    *("pyrunc.container.ids", "pyrunc.container.state", "pyrunc.container.store"),
+    *("pyrunc.state.ids", "pyrunc.state.state", "pyrunc.state.store"),
 }
-SIGNALS = STATE | {"pyrunc.container.processes", "pyrunc.container.signals"}
+SIGNALS = STATE | {"pyrunc.state.processes", "pyrunc.kernel.signals"}
 OWN = {
     "state": STATE | {"pyrunc.commands.state"},
     "kill": SIGNALS | {"pyrunc.commands.kill", "pyrunc.container.kill"},

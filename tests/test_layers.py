@@ -9,20 +9,25 @@ from support import ROOT
 
 PACKAGE = ROOT / "pyrunc"
 
-BASE = {"", "errors", "log", "thirdparty"}
+BASE = {"", "errors", "log", "thirdparty", "kernel"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "log": {"", "errors", "logservice"},
     "logservice": set(),
     "thirdparty": {"", "errors"},
-    "globals": BASE,
+    "kernel": {"", "errors"},
+    "options": BASE,
     "config": BASE,
     "machine": BASE,
     "seccomp": BASE | {"config", "machine"},
     "cgroups": BASE | {"machine"},
     "plan": BASE | {"config", "machine", "seccomp"},
-    "container": BASE | {"globals", "config", "machine", "seccomp", "cgroups", "plan"},
 }
+BELOW["state"] = BASE | {"options", "config", "machine", "seccomp", "cgroups", "plan"}
+BELOW["foreground"] = BELOW["state"] | {"state"}
+BELOW["setup"] = BELOW["foreground"] | {"foreground"}
+BELOW["container"] = BELOW["setup"] | {"setup"}
+BELOW["checkpoint"] = BELOW["container"] | {"container"}
 # These may import everything below them, but nothing below may import them.
 TOP = {"cli", "arguments", "usage", "commands", "__main__"}
 

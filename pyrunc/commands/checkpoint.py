@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pyrunc.arguments import LIST, NUMBER, SWITCH, Command, Flag, Options
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
 
 # Shared with restore.
 TCP_ESTABLISHED = Flag("tcp-established", "allow open TCP connections", SWITCH)
@@ -58,7 +58,7 @@ DESCRIPTION:
 
 
 def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
-    from pyrunc.container.checkpoint import checkpoint
+    from pyrunc.checkpoint.checkpoint import checkpoint
 
     checkpoint(globals_, arguments[0], options.values)
     return 0

@@ -15,9 +15,9 @@ from pyrunc.arguments import (
     Flag,
     Options,
 )
-from pyrunc.container.request import CreateRequest
 from pyrunc.errors import Error
-from pyrunc.globals import Globals, absolute
+from pyrunc.options import Globals, absolute
+from pyrunc.setup.request import CreateRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ Import cost: that of container.delete.
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.container.delete import delete
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ DESCRIPTION:
 def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int:
     force = options.on("force")
     if options.on("regex"):
-        from pyrunc.container.matching import each
+        from pyrunc.container.each_matching import each
 
         each(globals_, arguments[0], lambda id: delete(globals_, id, force))
     else:

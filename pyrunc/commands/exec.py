@@ -16,9 +16,9 @@ from pyrunc.arguments import (
     Flag,
     Options,
 )
-from pyrunc.container.request import ExecRequest
 from pyrunc.errors import Error, ExecError
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
+from pyrunc.setup.request import ExecRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int
 def _request(globals_: Globals, options: Options, arguments: "Sequence[str]") -> ExecRequest:
     id, args = arguments[0], arguments[1:]
     if not args and not options.given("process"):
-        from pyrunc.container.store import Store
+        from pyrunc.state.store import Store
 
         Store(globals_.root).load(id)  # that it does not exist is the error to tell first
         raise Error("exec args cannot be empty")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pyrunc.arguments import Command, Options, write
 from pyrunc.config import strict
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
 
 COMMAND = Command(
     "features",

@@ -5,7 +5,7 @@ Import cost: that of container.kill.
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.container.kill import kill
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int
     signal = arguments[1] if len(arguments) > 1 else "TERM"
     everyone = options.on("all")
     if options.on("regex"):
-        from pyrunc.container.matching import each
+        from pyrunc.container.each_matching import each
 
         each(globals_, arguments[0], lambda id: kill(globals_, id, signal, everyone))
     else:

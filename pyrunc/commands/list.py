@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options, write
 from pyrunc.config import strict
-from pyrunc.container.store import Store
 from pyrunc.errors import Error
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
+from pyrunc.state.store import Store
 
 COMMAND = Command(
     "list",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pyrunc.arguments import Command, Options
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
 
 COMMAND = Command(
     "pause",

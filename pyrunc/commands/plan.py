@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pyrunc.arguments import Command, Flag, Options
 from pyrunc.errors import Error
-from pyrunc.globals import Globals, absolute
+from pyrunc.options import Globals, absolute
 
 COMMAND = Command(
     "plan",
@@ -25,7 +25,7 @@ def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
     form = options.text("format", "text")
     if form not in ("text", "json"):
         raise Error("invalid format option")
-    from pyrunc.container.plan import show
+    from pyrunc.container.show_plan import show
 
     show(globals_, absolute(arguments[0]), form)
     return 0

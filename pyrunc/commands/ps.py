@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pyrunc.arguments import Command, Flag, Options, write
 from pyrunc.config import strict
 from pyrunc.errors import Error
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
 
 COMMAND = Command(
     "ps",

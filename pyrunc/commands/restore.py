@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pyrunc.arguments import CONSOLE_SOCKET, PID_FILE, SWITCH, Command, Flag, Options
 from pyrunc.commands import checkpoint as it
 from pyrunc.commands.create import BUNDLE, NO_PIVOT
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
 
 COMMAND = Command(
     "restore",
@@ -39,6 +39,6 @@ DESCRIPTION:
 
 
 def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
-    from pyrunc.container.restore import restore
+    from pyrunc.checkpoint.restore import restore
 
     return restore(globals_, arguments[0], options.values)

@@ -8,7 +8,7 @@ import posix
 from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.commands import create as create_command
 from pyrunc.errors import Error, ExecError
-from pyrunc.globals import Globals, absolute
+from pyrunc.options import Globals, absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.config import strict
 from pyrunc.config.default import default_config, make_rootless
 from pyrunc.errors import Error, from_os_error
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
 
 COMMAND = Command(
     "spec",

@@ -4,7 +4,7 @@ Import cost: that of container.start.
 """
 
 from pyrunc.arguments import TRACE, Command, Flag, Options
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

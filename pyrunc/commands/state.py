@@ -1,12 +1,12 @@
 """`pyrunc state`: the state of a container as JSON.
 
-Import cost: that of container.state.
+Import cost: that of state.state.
 """
 
 from pyrunc.arguments import Command, Options, write
 from pyrunc.config import strict
-from pyrunc.container.store import Store
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
+from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -251,12 +251,12 @@ def _check_seccomp(seccomp: "Seccomp") -> None:
 
 def _check_memory_policy(policy: "MemoryPolicy") -> None:
     """The rules of set_mempolicy(2), whose EINVAL names none of them."""
-    from pyrunc.config import lists  # few configurations need it
+    from pyrunc.kernel import cpu_lists  # few configurations need it
 
     pointer = "/linux/memoryPolicy"
     mode, nodes = policy["mode"], policy.get("nodes", "")
     try:
-        number = lists.count(lists.parse(nodes, MOST_NODES - 1))
+        number = cpu_lists.count(cpu_lists.parse(nodes, MOST_NODES - 1))
     except ValueError as error:
         refuse(f'invalid memory policy nodes "{nodes}": {error}', pointer + "/nodes")
     if mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):

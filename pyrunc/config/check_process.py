@@ -117,10 +117,10 @@ def _check_deadline(scheduler: "Scheduler", pointer: str) -> None:
 
 
 def _check_cpus(text: str, pointer: str) -> None:
-    from pyrunc.config import lists  # few configurations need it
+    from pyrunc.kernel import cpu_lists  # few configurations need it
 
     try:
-        lists.parse(text, MOST_CPUS)
+        cpu_lists.parse(text, MOST_CPUS)
     except ValueError as error:
         refuse(f'invalid CPU list "{text}": {error}', pointer)
 

@@ -20,24 +20,10 @@ from pyrunc import cgroups
 from pyrunc.cgroups import delegate, detect
 from pyrunc.config.check import check
 from pyrunc.config.load import load_config
-from pyrunc.container import failure
-from pyrunc.container.answers import Answers
-from pyrunc.container.conduct import conduct, first_piece
-from pyrunc.container.devices import restrict
-from pyrunc.container.host import (
-    check_selinux,
-    has_filter,
-    listening_socket,
-    oom_killed,
-    own_capabilities,
-    real_path,
-    send_fd,
-    write_pid_file,
-)
-from pyrunc.container.making import SIGKILL, Making, check_console, check_preserved
-from pyrunc.container.state import State
-from pyrunc.container.store import Store
+from pyrunc.container.create_syncs import Answers
 from pyrunc.errors import Error
+from pyrunc.kernel.files import real_path, write_pid_file
+from pyrunc.kernel.uapi import ENOSYS
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Step
 from pyrunc.machine.session import Lost, Session, pair
@@ -45,16 +31,29 @@ from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.create import CreatePlan, Facts, compile_create
 from pyrunc.plan.namespaces import KEEP_GROUPS, Namespaces
 from pyrunc.plan.process import check_capabilities
-from pyrunc.plan.uapi import ENOSYS
+from pyrunc.setup import step_errors
+from pyrunc.setup.device_filter import restrict
+from pyrunc.setup.drive import conduct, first_piece
+from pyrunc.setup.host import (
+    check_selinux,
+    has_filter,
+    listening_socket,
+    oom_killed,
+    own_capabilities,
+    send_fd,
+)
+from pyrunc.setup.process import SIGKILL, Making, check_console, check_preserved
+from pyrunc.state.state import State
+from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.config.types import Config
-    from pyrunc.container.netdevices import NetDevices
-    from pyrunc.container.notify import Handover
-    from pyrunc.container.request import CreateRequest
-    from pyrunc.container.sdnotify import Proxy
-    from pyrunc.globals import Globals
+    from pyrunc.foreground.sd_notify import Proxy
+    from pyrunc.options import Globals
+    from pyrunc.setup.net_devices import NetDevices
+    from pyrunc.setup.request import CreateRequest
+    from pyrunc.setup.seccomp_agent import Handover
 
 _LISTENING = "start.sock"
 NOT_TO_BE_KILLED = (
@@ -119,7 +118,7 @@ class Creation(Making):
         facts.keyring = not request.no_new_keyring
         facts.privileged = posix.geteuid() == 0
         if request.no_pivot:
-            from pyrunc.container.mountinfo import exposed_mounts
+            from pyrunc.kernel.mountinfo import exposed_mounts
 
             facts.exposed = exposed_mounts(rootfs)
         self._seccomp()
@@ -171,15 +170,15 @@ class Creation(Making):
 
     def _notify_socket(self) -> None:
         """A way for the container to tell the service manager of pyrunc that it is ready."""
-        from pyrunc.container import sdnotify
+        from pyrunc.foreground import sd_notify
 
         directory = self.store.path(self.request.id, "notify")
-        mount = sdnotify.make_directory(directory)
+        mount = sd_notify.make_directory(directory)
         config = self.config
         self.config = {**config, "mounts": [*config.get("mounts", []), mount]}
-        self.more_environment.append(sdnotify.ENVIRONMENT)
+        self.more_environment.append(sd_notify.ENVIRONMENT)
         if not self.listen:
-            self.notify = sdnotify.Proxy(directory)
+            self.notify = sd_notify.Proxy(directory)
 
     def _join(self, path: str) -> str:
         return path if path.startswith("/") else f"{self.request.bundle}/{path}"
@@ -206,7 +205,7 @@ class Creation(Making):
         if compiled is not None:
             self.facts.seccomp = (compiled.program, compiled.flags, not self.facts.privileged)
             if compiled.listener:
-                from pyrunc.container.notify import check_agent
+                from pyrunc.setup.seccomp_agent import check_agent
 
                 check_agent(compiled.listener_path)
 
@@ -239,7 +238,7 @@ class Creation(Making):
             inherit.append(facts.cgroup)
         hooks = self.config.get("hooks", {})
         if hooks.get("createContainer") or hooks.get("startContainer"):
-            from pyrunc.container.hooks import inherited_files
+            from pyrunc.setup.host_hooks import inherited_files
 
             facts.hook_files = inherited_files(self.config, lowest)
             inherit += [fd for fd in facts.hook_files if fd is not None]
@@ -270,7 +269,7 @@ class Creation(Making):
             if failed is None:
                 return plan, steps
             if failed.name != "clone3" or errno != ENOSYS:
-                raise failure.step_error(failed, errno, failure.SETUP)
+                raise step_errors.step_error(failed, errno, step_errors.SETUP)
             # A filter around pyrunc that wants to see the flags, as that of systemd's RestrictNamespaces=. What comes
             # before the clone has been done.
             facts.old_clone = True
@@ -282,20 +281,20 @@ class Creation(Making):
         config = self.config.get("linux", {}).get("intelRdt")
         if config is None:
             return
-        from pyrunc.container import rdt
+        from pyrunc.setup import resctrl
 
         assert self.state is not None
-        group = rdt.group_of(config, self.request.id, rdt.mount_of())
+        group = resctrl.group_of(config, self.request.id, resctrl.mount_of())
         # As with the cgroup: written before it exists.
         self.state.extra["intelRdt"] = group.to_state()
         self.store.save(self.state)
-        rdt.apply(group, config, self.pid)
+        resctrl.apply(group, config, self.pid)
 
     def _move_network_devices(self) -> None:
         devices = self.config.get("linux", {}).get("netDevices")
         if not devices:
             return
-        from pyrunc.container.netdevices import NetDevices
+        from pyrunc.setup.net_devices import NetDevices
 
         assert self.facts is not None
         self.net_devices = NetDevices(self.pid, self.facts.lowest + 8)
@@ -324,7 +323,7 @@ class Creation(Making):
         assert session is not None
         if status == "created":
             state.extra["start"] = [
-                failure.kept(step)
+                step_errors.kept(step)
                 for step in self.last
                 if type(step) is Step
             ]
@@ -346,7 +345,7 @@ class Creation(Making):
         profile = self.config.get("linux", {}).get("seccomp")
         if not profile or not profile.get("listenerPath"):
             return None
-        from pyrunc.container.notify import Handover
+        from pyrunc.setup.seccomp_agent import Handover
 
         assert self.state is not None
         return Handover(profile, self.pid, self.state.hook_state(status))
@@ -354,7 +353,7 @@ class Creation(Making):
     def end(self) -> None:
         """Let go of what only the making needed; the container stays."""
         if self.trace is not None:
-            from pyrunc.container.trace import write
+            from pyrunc.setup.trace import write
 
             write(self.request.trace, self.trace)
         if self.manager is not None:
@@ -391,10 +390,10 @@ class Creation(Making):
 
     def _remove_rdt(self) -> None:
         if self.state is not None and "intelRdt" in self.state.extra:
-            from pyrunc.container import rdt
+            from pyrunc.setup import resctrl
 
             try:
-                rdt.remove(self.state)
+                resctrl.remove(self.state)
             except Error as error:
                 log.warning(str(error))
 
@@ -402,6 +401,6 @@ class Creation(Making):
         """runtime.md, "Lifecycle": a hook that fails stops the container, and poststop hooks follow."""
         hooks = self.config.get("hooks", {}).get("poststop")
         if hooks and self.state is not None:
-            from pyrunc.container.hooks import run_poststop
+            from pyrunc.setup.host_hooks import run_poststop
 
             run_poststop(hooks, self.state.hook_state("stopped"), cwd=self.request.bundle)

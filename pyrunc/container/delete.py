@@ -8,17 +8,17 @@ Import cost: posix, select, _signal, and the state's; cgroups only for a contain
 
 import posix
 
-from pyrunc.container.processes import await_end, cgroup_manager, open_init, pids
-from pyrunc.container.signals import SIGKILL
-from pyrunc.container.state import State
-from pyrunc.container.store import Store
 from pyrunc.errors import Error, NotFound, from_os_error
+from pyrunc.kernel.signals import SIGKILL
+from pyrunc.state.processes import await_end, cgroup_manager, open_init, pids
+from pyrunc.state.state import State
+from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import pidfd_send_signal
 
-    from pyrunc.globals import Globals
+    from pyrunc.options import Globals
 else:
     from _signal import pidfd_send_signal
 
@@ -53,14 +53,14 @@ def destroy(store: Store, state: State) -> None:
     if manager is not None:
         manager.remove()
     if "intelRdt" in state.extra:
-        from pyrunc.container import rdt
+        from pyrunc.setup import resctrl
 
-        rdt.remove(state)
+        resctrl.remove(state)
     # Read before its file goes; hooks come last, so that a hook that fails or hangs leaves nothing.
     hooks = state.config["hooks"]["poststop"] if state.poststop else []
     store.remove(state.id)
     if hooks:
-        from pyrunc.container.hooks import run_poststop
+        from pyrunc.setup.host_hooks import run_poststop
 
         run_poststop(hooks, state.hook_state("stopped"), cwd=state.bundle)
 

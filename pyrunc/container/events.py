@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pyrunc.config import strict
-from pyrunc.container.processes import cgroup_manager
-from pyrunc.container.store import Store
 from pyrunc.errors import Error
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
+from pyrunc.state.processes import cgroup_manager
+from pyrunc.state.store import Store
 
 # Go's time.ParseDuration, in nanoseconds.
 UNITS = {

@@ -16,34 +16,10 @@ No lock is taken: what is known of a container does not change by what runs in i
 import posix
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-from pyrunc.container import failure
-from pyrunc.container.attend import attend, block_signals
-from pyrunc.container.conduct import conduct
-from pyrunc.container.exec_cgroup import Place
-from pyrunc.container.exec_process import check_mapped, exec_process, read_process, resolve
-from pyrunc.container.host import (
-    check_selinux,
-    has_filter,
-    own_capabilities,
-    raise_hard_limits,
-    read_file,
-    send_fd,
-    write_pid_file,
-)
-from pyrunc.container.making import NO_OPENAT2, Making, check_console, check_preserved
-from pyrunc.container.processes import open_init
-from pyrunc.container.state import State
-from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
-from pyrunc.log import log
-from pyrunc.machine.ops import Fd, Label, Step
-from pyrunc.machine.session import Lost, Session, pair
-from pyrunc.plan.capabilities import Sets
-from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
-from pyrunc.plan.lookup import LookUp, environment, home_of
-from pyrunc.plan.namespaces import FLAGS, KEEP_GROUPS
-from pyrunc.plan.process import check_capabilities
-from pyrunc.plan.uapi import (
+from pyrunc.foreground.wait import attend, block_signals
+from pyrunc.kernel.files import read_file, write_pid_file
+from pyrunc.kernel.uapi import (
     CLONE_NEWCGROUP,
     CLONE_NEWUSER,
     EACCES,
@@ -54,6 +30,23 @@ from pyrunc.plan.uapi import (
     EOPNOTSUPP,
     EPERM,
 )
+from pyrunc.log import log
+from pyrunc.machine.ops import Fd, Label, Step
+from pyrunc.machine.session import Lost, Session, pair
+from pyrunc.plan.capabilities import Sets
+from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
+from pyrunc.plan.lookup import LookUp, environment, home_of
+from pyrunc.plan.namespaces import FLAGS, KEEP_GROUPS
+from pyrunc.plan.process import check_capabilities
+from pyrunc.setup import step_errors
+from pyrunc.setup.drive import conduct
+from pyrunc.setup.exec_cgroup import Place
+from pyrunc.setup.exec_process import check_mapped, exec_process, read_process, resolve
+from pyrunc.setup.host import check_selinux, has_filter, own_capabilities, raise_hard_limits, send_fd
+from pyrunc.setup.process import NO_OPENAT2, Making, check_console, check_preserved
+from pyrunc.state.processes import open_init
+from pyrunc.state.state import State
+from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,10 +55,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.config.types import Process
-    from pyrunc.container.notify import Handover
-    from pyrunc.container.request import ExecRequest
-    from pyrunc.globals import Globals
     from pyrunc.machine.session import Reply
+    from pyrunc.options import Globals
+    from pyrunc.setup.request import ExecRequest
+    from pyrunc.setup.seccomp_agent import Handover
 
     Items = Iterable[Step | Label]
 else:
@@ -198,7 +191,7 @@ class Execution(Making):
             wanted = sets.permitted | sets.effective | sets.inheritable
             check_capabilities(wanted, own_capabilities())
         except Error as error:
-            raise error.prefixed(failure.SETUP) from None
+            raise error.prefixed(step_errors.SETUP) from None
 
     def _seccomp(self) -> None:
         if has_filter(self.state.config):
@@ -236,9 +229,9 @@ class Execution(Making):
         self.end_agent()
         self.adjust_oom_score(self.spec)
         if "intelRdt" in self.state.extra:
-            from pyrunc.container import rdt
+            from pyrunc.setup import resctrl
 
-            rdt.join(self.state, self.pid)
+            resctrl.join(self.state, self.pid)
         try:
             items = [*begin, *plan.child.items]
             conduct(self.session, items, self._at_sync, self._at_failure, sent=steps)
@@ -259,7 +252,7 @@ class Execution(Making):
             if failed.name == "clone3" and errno == ENOSYS:
                 self.facts.old_clone = True
             elif failed.key != "clone" or not into or errno not in _NOT_INTO:
-                raise failure.step_error(failed, errno, failure.SETUP)
+                raise step_errors.step_error(failed, errno, step_errors.SETUP)
             before = []
             self.facts.by_pid = self.facts.cgroup is not None
 
@@ -291,7 +284,7 @@ class Execution(Making):
             errno, more = self.reopen(step)
             if not errno:
                 return False, more
-        raise failure.step_error(step, errno, failure.SETUP)
+        raise step_errors.step_error(step, errno, step_errors.SETUP)
 
     def _user(self, reply: "Reply") -> "Items":
         assert self.names is not None
@@ -301,7 +294,7 @@ class Execution(Making):
             resolve(self.spec, self.request, self.names, passwd, group)
             self._check_mapped()
         except Error as error:
-            raise error.prefixed(failure.SETUP) from None
+            raise error.prefixed(step_errors.SETUP) from None
         return prepare(self.plan, self.spec, self.facts)
 
     def _finish(self, key: LookUp, reply: "Reply") -> "Items":
@@ -310,7 +303,7 @@ class Execution(Making):
         try:
             path = key.read(reply.data, spec["args"][0])
         except Error as error:
-            raise error.prefixed(failure.SETUP) from None
+            raise error.prefixed(step_errors.SETUP) from None
         home = None
         if key.passwd:
             home = home_of(b"".join(reply.notes), (spec.get("user") or {}).get("uid") or 0)
@@ -335,21 +328,21 @@ class Execution(Making):
         if reply is None:
             return
         assert reply.step is not None
-        raise failure.step_error(reply.step, reply.errno, failure.SETUP)
+        raise step_errors.step_error(reply.step, reply.errno, step_errors.SETUP)
 
     def _handover(self) -> "Handover | None":
         """What gives the seccomp agent its listener, where the configuration names one."""
         profile = self.facts.linux.get("seccomp")
         if not profile or not profile.get("listenerPath"):
             return None
-        from pyrunc.container.notify import Handover
+        from pyrunc.setup.seccomp_agent import Handover
 
         return Handover(profile, self.pid, self.state.hook_state("running"))
 
     def end(self) -> None:
         """Let go of what only the making needed; the process stays."""
         if self.trace is not None:
-            from pyrunc.container.trace import write
+            from pyrunc.setup.trace import write
 
             write(self.request.trace, self.trace)
         self._close()

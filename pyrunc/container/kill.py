@@ -5,17 +5,17 @@ Import cost: posix, select, _signal, and the state's.
 
 import posix
 
-from pyrunc.container.processes import cgroup_manager, pids, signal_init
-from pyrunc.container.signals import SIGKILL, parse_signal
-from pyrunc.container.state import State
-from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
+from pyrunc.kernel.signals import SIGKILL, parse_signal
+from pyrunc.state.processes import cgroup_manager, pids, signal_init
+from pyrunc.state.state import State
+from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import pidfd_send_signal
 
-    from pyrunc.globals import Globals
+    from pyrunc.options import Globals
 else:
     from _signal import pidfd_send_signal
 

@@ -3,10 +3,10 @@
 Not on the hot path.
 """
 
-from pyrunc.container.processes import cgroup_manager
-from pyrunc.container.store import Store
 from pyrunc.errors import Error
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
+from pyrunc.state.processes import cgroup_manager
+from pyrunc.state.store import Store
 
 
 def pause(globals_: Globals, id: str) -> None:

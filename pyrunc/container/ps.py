@@ -6,10 +6,10 @@ Not on the hot path.
 import subprocess
 from collections.abc import Collection, Sequence
 
-from pyrunc.container.processes import cgroup_manager, pids
-from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
+from pyrunc.state.processes import cgroup_manager, pids
+from pyrunc.state.store import Store
 
 # Where ps(1) is looked for if the caller gives no PATH, as podman does not.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

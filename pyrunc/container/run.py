@@ -1,17 +1,17 @@
 """`pyrunc run`: create, execute, wait and delete, without the detour over a waiting init."""
 
-from pyrunc.container import failure
-from pyrunc.container.attend import attend, become_subreaper, block_signals
 from pyrunc.container.create import Creation
 from pyrunc.container.start import after_start
 from pyrunc.errors import Error
+from pyrunc.foreground.wait import attend, become_subreaper, block_signals
+from pyrunc.setup import step_errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import SIG_SETMASK, pthread_sigmask
 
-    from pyrunc.container.request import CreateRequest
-    from pyrunc.globals import Globals
+    from pyrunc.options import Globals
+    from pyrunc.setup.request import CreateRequest
 else:
     from _signal import SIG_SETMASK, pthread_sigmask
 
@@ -64,8 +64,8 @@ def _await_exec(creation: Creation) -> None:
     if reply is not None and reply.step is not None:
         if not reply.errno:
             creation.hooked = True
-            raise failure.hook_failed(reply.step.key, reply.data)
-        raise failure.step_error(reply.step, reply.errno, failure.INIT)
+            raise step_errors.hook_failed(reply.step.key, reply.data)
+        raise step_errors.step_error(reply.step, reply.errno, step_errors.INIT)
 
 
 def _delete(globals_: "Globals", id: str) -> None:

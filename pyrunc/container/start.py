@@ -3,17 +3,17 @@
 import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
-from pyrunc.container import failure
-from pyrunc.container.store import Store
 from pyrunc.errors import Error, from_os_error
 from pyrunc.machine.ops import Step
 from pyrunc.machine.session import Session, Trace
+from pyrunc.setup import step_errors
+from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.container.notify import Handover
-    from pyrunc.container.state import State
-    from pyrunc.globals import Globals
+    from pyrunc.options import Globals
+    from pyrunc.setup.seccomp_agent import Handover
+    from pyrunc.state.state import State
 
 
 def start(globals_: "Globals", id: str, trace: str = "") -> None:
@@ -33,7 +33,7 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
             raise Error("cannot start a container that has stopped")
         directory = store.path(id, "notify")
         if b"NOTIFY_SOCKET" in posix.environ and posix.access(directory, posix.F_OK):
-            from pyrunc.container.sdnotify import Proxy
+            from pyrunc.foreground.sd_notify import Proxy
 
             notify = Proxy(directory)
         # Before it is true: a start that is killed must not leave a running container that is taken for a created one.
@@ -48,7 +48,7 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
                 _destroy(store, state)
             raise
         if times is not None:
-            from pyrunc.container.trace import write
+            from pyrunc.setup.trace import write
 
             write(trace, times)
         after_start(store, state)
@@ -79,15 +79,15 @@ def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
     if reply is not None and reply.step is not None:
         step = reply.step
         if not reply.errno:
-            raise failure.hook_failed(step.key, reply.data)
-        raise failure.told(step.why, step.at, step.name, step.name, reply.errno, step.key, failure.INIT)
+            raise step_errors.hook_failed(step.key, reply.data)
+        raise step_errors.told(step.why, step.at, step.name, step.name, reply.errno, step.key, step_errors.INIT)
 
 
 def _handover(state: "State") -> "Handover | None":
     """What gives the seccomp agent its listener, where the configuration names one."""
     if not state.listener:
         return None
-    from pyrunc.container.notify import Handover
+    from pyrunc.setup.seccomp_agent import Handover
 
     return Handover(state.config["linux"]["seccomp"], state.pid, state.hook_state("created"))
 
@@ -96,7 +96,7 @@ def after_start(store: Store, state: "State") -> None:
     """Run the poststart hooks; one that fails stops the container."""
     if not state.poststart:
         return
-    from pyrunc.container.hooks import run_hooks
+    from pyrunc.setup.host_hooks import run_hooks
 
     try:
         run_hooks(state.config["hooks"]["poststart"], "poststart", state.hook_state("running"), cwd=state.bundle)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrunc.config import strict
-from pyrunc.container.store import Store
 from pyrunc.errors import ConfigError, Error, from_os_error
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
+from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def update(globals_: Globals, id: str, changes: Resources) -> None:
             raise Error("container not running")
         schemas = changes.pop("intelRdt", None)
         if schemas:
-            from pyrunc.container import rdt
+            from pyrunc.setup import resctrl
 
-            rdt.change(state, schemas)
+            resctrl.change(state, schemas)
             store.save(state)
             if not changes:
                 return

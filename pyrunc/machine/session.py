@@ -56,7 +56,7 @@ class Lost(Error):
 
 
 class Trace:
-    """What `--trace` collects, for container/trace.py.
+    """What `--trace` collects, for setup/trace.py.
 
     events: name of the process, CLOCK_MONOTONIC in ns at the end of a step, and the step's system
     call, reason and JSON pointer; a program's begin is an event without a system call.

@@ -1,17 +1,17 @@
 """The CPUs that a process may run on (sched_setaffinity(2); config.md: execCPUAffinity)."""
 
+from pyrunc.kernel.uapi import EINVAL
 from pyrunc.machine.ops import Program
-from pyrunc.plan.uapi import EINVAL
 
 _MOST = 8191  # the kernel's largest NR_CPUS, less one
 
 
 def cpu_mask(text: str) -> bytes:
     """The list format, "0-3,7", as the kernel takes a mask."""
-    from pyrunc.config import lists  # few processes need it
+    from pyrunc.kernel import cpu_lists  # few processes need it
 
     bits = 0
-    for first, last in lists.parse(text, _MOST):
+    for first, last in cpu_lists.parse(text, _MOST):
         bits |= (1 << last + 1) - (1 << first)
     return bits.to_bytes((_MOST + 1) // 8, "little")
 

@@ -2,8 +2,7 @@
 
 from _struct import pack
 
-from pyrunc.machine.ops import Program
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     EINVAL,
     EPERM,
     PR_CAP_AMBIENT,
@@ -11,6 +10,7 @@ from pyrunc.plan.uapi import (
     PR_CAP_AMBIENT_RAISE,
     PR_CAPBSET_DROP,
 )
+from pyrunc.machine.ops import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

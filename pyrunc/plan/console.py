@@ -2,10 +2,7 @@
 
 from _struct import pack
 
-from pyrunc.machine.ops import Program, Reg, Space
-from pyrunc.plan.inroot import mount_point, open_in_root
-from pyrunc.plan.mountapi import attach
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     DEVPTS_SUPER_MAGIC,
@@ -20,6 +17,9 @@ from pyrunc.plan.uapi import (
     TIOCSPTLCK,
     TIOCSWINSZ,
 )
+from pyrunc.machine.ops import Program, Reg, Space
+from pyrunc.plan.inroot import mount_point, open_in_root
+from pyrunc.plan.mountapi import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,6 +9,17 @@ mountapi.InheritMode and CopyUp, console.Console, "hooks", lookup.LookUp. What f
 from _struct import pack
 
 from pyrunc.errors import ConfigError
+from pyrunc.kernel.uapi import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    O_CLOEXEC,
+    PR_SET_PDEATHSIG,
+    SIGKILL,
+    SIOCSIFFLAGS,
+)
 from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers
 from pyrunc.plan import (
     affinity,
@@ -23,17 +34,6 @@ from pyrunc.plan import (
     rootfs,
 )
 from pyrunc.plan import sysctl as sysctls
-from pyrunc.plan.uapi import (
-    CLONE_NEWCGROUP,
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
-    CLONE_NEWTIME,
-    CLONE_NEWUSER,
-    O_CLOEXEC,
-    PR_SET_PDEATHSIG,
-    SIGKILL,
-    SIOCSIFFLAGS,
-)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -356,9 +356,9 @@ def finish(
     spec: Process = config["process"]
     linux: Linux = config.get("linux") or {}
     if {"scheduler", "ioPriority"} & spec.keys() or {"memoryPolicy", "personality"} & linux.keys():
-        from pyrunc.plan import attributes
+        from pyrunc.plan import scheduling
 
-        attributes.apply(ready, spec, linux, "/process")
+        scheduling.apply(ready, spec, linux, "/process")
     # Here and not later: pyrunc may be gone as soon as it has sent the rest. Until then the init ends with its session.
     process.outlive(ready)
     ready.about("error waiting to be started")

@@ -4,11 +4,7 @@ All of it is done below the root's descriptor before pivot_root: an image whose 
 the host's files (CVE-2026-41579, CVE-2026-47766).
 """
 
-from pyrunc.machine.ops import At, Label, Program, Reg, Space
-from pyrunc.plan.inroot import clean, mount_point, open_in_root
-from pyrunc.plan.mountapi import attach
-from pyrunc.plan.mounts import Context
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_SYMLINK_NOFOLLOW,
@@ -36,6 +32,10 @@ from pyrunc.plan.uapi import (
     STATX_TYPE,
     makedev,
 )
+from pyrunc.machine.ops import At, Label, Program, Reg, Space
+from pyrunc.plan.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.mountapi import attach
+from pyrunc.plan.mounts import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def is_fresh(config: "Config") -> bool:
 
 
 class Node:
-    """Key of a step that makes a node: where it cannot, or something is there, container/nodes.py decides.
+    """Key of a step that makes a node: where it cannot, or something is there, setup/device_nodes.py decides.
 
     root, parent: registers of the root and of the node's folder. made: where to go on when nothing is left to do.
     host: the host has to make it, since a user namespace can not; the step is a sync then.

@@ -14,9 +14,7 @@ comes from is out of sight, and where cgroups are delegated by namespace nothing
 another one (clone3: ENOENT).
 """
 
-from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers, Space
-from pyrunc.plan import affinity, capabilities, lookup, namespaces, process
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_FDCWD,
     CLONE_NEWCGROUP,
     CLONE_NEWNS,
@@ -27,6 +25,8 @@ from pyrunc.plan.uapi import (
     PR_SET_PDEATHSIG,
     SIGKILL,
 )
+from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers, Space
+from pyrunc.plan import affinity, capabilities, lookup, namespaces, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -253,9 +253,9 @@ def finish(
     ready = Program(plan.registers)
     linux = facts.linux
     if {"scheduler", "ioPriority"} & spec.keys() or {"memoryPolicy", "personality"} & linux.keys():
-        from pyrunc.plan import attributes
+        from pyrunc.plan import scheduling
 
-        attributes.apply(ready, spec, linux, facts.pointer)
+        scheduling.apply(ready, spec, linux, facts.pointer)
     process.only_what_is_needed(ready, facts.lowest, ())
     ready.about("error waiting to be started")
     ready.sync("ready")

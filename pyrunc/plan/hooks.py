@@ -5,8 +5,8 @@ before a seccomp
 filter is loaded that might forbid it: nothing blocks, whatever the hook reads or writes.
 """
 
+from pyrunc.kernel.uapi import CLOSE_RANGE_CLOEXEC, LAST_FD, SIGCHLD, SIGKILL
 from pyrunc.machine.ops import At, Fd, Label, Program, Reg, Space, Words
-from pyrunc.plan.uapi import CLOSE_RANGE_CLOEXEC, LAST_FD, SIGCHLD, SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ Everything in the root file system is hostile, also while it is being set up: wh
 RESOLVE_NO_MAGICLINKS opened is what is checked and mounted upon (CVE-2019-18837, CVE-2021-30465, CVE-2024-45310).
 """
 
-from pyrunc.machine.ops import At, Label, Program, Reg, Space, Words
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     EEXIST,
     ENOENT,
@@ -24,6 +23,7 @@ from pyrunc.plan.uapi import (
     STATX_SIZE_OF,
     STATX_TYPE,
 )
+from pyrunc.machine.ops import At, Label, Program, Reg, Space, Words
 
 _hows: "dict[tuple[int, int, int], Words]" = {}
 

@@ -4,10 +4,7 @@ The container's init asks, as the user would see it, and sends what it found; Py
 """
 
 from pyrunc.errors import Error, strerror
-from pyrunc.machine.ops import At, Label, Program, Reg, Space
-from pyrunc.plan import capabilities
-from pyrunc.plan.inroot import open_in_root
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     EACCES,
@@ -26,6 +23,9 @@ from pyrunc.plan.uapi import (
     STATX_SIZE_OF,
     STATX_TYPE,
 )
+from pyrunc.machine.ops import At, Label, Program, Reg, Space
+from pyrunc.plan import capabilities
+from pyrunc.plan.inroot import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,7 @@ done while "/proc" is still the host's: nothing of the container can lead the wr
 what init forks would take the label too.
 """
 
-from pyrunc.machine.ops import Label, Program, Ref, Reg
-from pyrunc.plan.inroot import open_how
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_FDCWD,
     EINVAL,
     ENOENT,
@@ -20,6 +18,8 @@ from pyrunc.plan.uapi import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_XDEV,
 )
+from pyrunc.machine.ops import Label, Program, Ref, Reg
+from pyrunc.plan.inroot import open_how
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

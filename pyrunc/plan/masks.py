@@ -1,11 +1,7 @@
 """Masked and read-only paths (config-linux.md, "Masked Paths" and "Readonly Paths")."""
 
 from pyrunc.errors import ConfigError
-from pyrunc.machine.ops import Label, Program, Reg
-from pyrunc.plan.devices import verify_null
-from pyrunc.plan.inroot import clean, is_directory, open_in_root
-from pyrunc.plan.mountapi import attach, mount_attr, new_filesystem, set_attributes
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_RECURSIVE,
@@ -18,6 +14,10 @@ from pyrunc.plan.uapi import (
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
 )
+from pyrunc.machine.ops import Label, Program, Reg
+from pyrunc.plan.devices import verify_null
+from pyrunc.plan.inroot import clean, is_directory, open_in_root
+from pyrunc.plan.mountapi import attach, mount_attr, new_filesystem, set_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@
 steps at which the host side has to help them.
 """
 
-from pyrunc.machine.ops import Label, Program, Reg, Space, Words
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_RECURSIVE,
     FSCONFIG_CMD_CREATE,
@@ -15,6 +14,7 @@ from pyrunc.plan.uapi import (
     MOVE_MOUNT_T_EMPTY_PATH,
     MS_REC,
 )
+from pyrunc.machine.ops import Label, Program, Reg, Space, Words
 
 LONGEST_STRING = 255  # that fsconfig(2) takes
 

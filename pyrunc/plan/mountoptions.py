@@ -1,6 +1,6 @@
 """Mount options: what each option of the specification (config.md, "Linux mount options") means to the mount API."""
 
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_NODEV,

@@ -5,22 +5,7 @@ is mounted by path, so a symbolic link swapped in meanwhile leads nowhere. mount
 """
 
 from pyrunc.errors import ConfigError
-from pyrunc.machine.ops import Label, Program, Reg, Space
-from pyrunc.plan.inroot import clean, mount_point, open_in_root
-from pyrunc.plan.mountapi import (
-    LONGEST_STRING,
-    BindSource,
-    CopyUp,
-    IdMap,
-    attach,
-    configure,
-    mount_attr,
-    new_filesystem,
-    propagate,
-    set_attributes,
-)
-from pyrunc.plan.mountoptions import Options, split_data
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_RECURSIVE,
@@ -51,6 +36,21 @@ from pyrunc.plan.uapi import (
     STATX_MODE,
     STATX_SIZE_OF,
 )
+from pyrunc.machine.ops import Label, Program, Reg, Space
+from pyrunc.plan.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.mountapi import (
+    LONGEST_STRING,
+    BindSource,
+    CopyUp,
+    IdMap,
+    attach,
+    configure,
+    mount_attr,
+    new_filesystem,
+    propagate,
+    set_attributes,
+)
+from pyrunc.plan.mountoptions import Options, split_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,7 @@ This part of the program runs in the host agent, up to the clone; what follows t
 
 from _struct import pack
 
-from pyrunc.machine.ops import SESSION, Fd, Label, Program, Ref, Words
-from pyrunc.plan.capabilities import LAST
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_FDCWD,
     CLONE_INTO_CGROUP,
     CLONE_NEWCGROUP,
@@ -31,6 +29,8 @@ from pyrunc.plan.uapi import (
     PR_SET_PDEATHSIG,
     SIGKILL,
 )
+from pyrunc.machine.ops import SESSION, Fd, Label, Program, Ref, Words
+from pyrunc.plan.capabilities import LAST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

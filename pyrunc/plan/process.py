@@ -7,10 +7,7 @@ and what is done when it is started (`execute`).
 from _struct import pack
 
 from pyrunc.errors import Error
-from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Reg, Space, Words
-from pyrunc.plan import capabilities
-from pyrunc.plan.inroot import clean, mount_point, open_in_root
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     EACCES,
     EINTR,
@@ -32,6 +29,9 @@ from pyrunc.plan.uapi import (
     STATX_SIZE_OF,
     STATX_TYPE,
 )
+from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Reg, Space, Words
+from pyrunc.plan import capabilities
+from pyrunc.plan.inroot import clean, mount_point, open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def execute(
     sets = capabilities.Sets(process.get("capabilities"))
     no_new_privileges = bool(process.get("noNewPrivileges"))
     if seccomp:
-        from pyrunc.plan.filter import load_filter
+        from pyrunc.plan.seccomp_filter import load_filter
     rlimits(p, process, pointer, late=True)
     user(p, process, pointer, deny_setgroups=deny_setgroups)
     change_directory_as_user(p, process, pointer)

@@ -3,10 +3,7 @@
 Specification: config.md "Root", config-linux.md "Rootfs Mount Propagation". pivot_root(2).
 """
 
-from pyrunc.machine.ops import Label, Program, Reg
-from pyrunc.plan.mountapi import BindSource, mount_attr, set_attributes
-from pyrunc.plan.mountoptions import PROPAGATION
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_FDCWD,
     AT_RECURSIVE,
     EACCES,
@@ -26,6 +23,9 @@ from pyrunc.plan.uapi import (
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
 )
+from pyrunc.machine.ops import Label, Program, Reg
+from pyrunc.plan.mountapi import BindSource, mount_attr, set_attributes
+from pyrunc.plan.mountoptions import PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

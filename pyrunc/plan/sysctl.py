@@ -4,9 +4,7 @@ The container's /proc may be anything (CVE-2025-52881): a detached instance that
 host's, as long as this process has not left the host's root.
 """
 
-from pyrunc.machine.ops import Label, Program, Reg
-from pyrunc.plan.inroot import open_how
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_FDCWD,
     EPERM,
     FSCONFIG_CMD_CREATE,
@@ -20,6 +18,8 @@ from pyrunc.plan.uapi import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_XDEV,
 )
+from pyrunc.machine.ops import Label, Program, Reg
+from pyrunc.plan.inroot import open_how
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,9 +8,7 @@ It belongs to the user namespace in which it is made, and its offsets can be set
 Cold.
 """
 
-from pyrunc.machine.ops import Program, Reg
-from pyrunc.plan.lsm import host_proc
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     AT_FDCWD,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
@@ -19,6 +17,8 @@ from pyrunc.plan.uapi import (
     O_RDONLY,
     O_WRONLY,
 )
+from pyrunc.machine.ops import Program, Reg
+from pyrunc.plan.lsm import host_proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

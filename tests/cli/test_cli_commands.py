@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pyrunc import cli
-from pyrunc.container.request import CreateRequest, ExecRequest
 from pyrunc.errors import Error
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
+from pyrunc.setup.request import CreateRequest, ExecRequest
 
 Recorded = list[tuple[Any, ...]]
 Replace = Callable[..., Recorded]

@@ -13,8 +13,8 @@ import pytest
 from pyrunc import SPEC_VERSION, __version__, cli
 from pyrunc.arguments import Options
 from pyrunc.errors import Error, ExecError
-from pyrunc.globals import DEFAULT_ROOT, Globals, absolute, default_root
 from pyrunc.log import log
+from pyrunc.options import DEFAULT_ROOT, Globals, absolute, default_root
 from support import ROOT
 
 PROGRAM = f"""
@@ -362,14 +362,14 @@ def test_default_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", b"/run/user/7/")
     users = "/run/user/7/pyrunc"
-    monkeypatch.setattr("pyrunc.globals.in_user_namespace", lambda: False)
+    monkeypatch.setattr("pyrunc.options.in_user_namespace", lambda: False)
     monkeypatch.setattr(posix, "geteuid", lambda: 0)
     assert default_root() == DEFAULT_ROOT
     monkeypatch.setattr(posix, "geteuid", lambda: 7)
     assert default_root() == users
     # podman calls a rootless runtime as root of a user namespace
     monkeypatch.setattr(posix, "geteuid", lambda: 0)
-    monkeypatch.setattr("pyrunc.globals.in_user_namespace", lambda: True)
+    monkeypatch.setattr("pyrunc.options.in_user_namespace", lambda: True)
     monkeypatch.delitem(posix.environ, b"USER", raising=False)
     assert default_root() == users
     monkeypatch.setitem(posix.environ, b"USER", b"podman")
@@ -405,7 +405,7 @@ def test_rootless(
 
     monkeypatch.delitem(posix.environ, b"USER", raising=False)
     monkeypatch.setattr(posix, "geteuid", lambda: uid)
-    monkeypatch.setattr("pyrunc.globals.in_user_namespace", lambda: in_namespace)
+    monkeypatch.setattr("pyrunc.options.in_user_namespace", lambda: in_namespace)
     assert Globals(rootless=rootless, cgroups=driver).is_rootless() is expected
 
 
@@ -415,7 +415,7 @@ def test_root_of_a_user_namespace_with_a_systemd_of_its_own(
     import posix
 
     monkeypatch.setattr(posix, "geteuid", lambda: 0)
-    monkeypatch.setattr("pyrunc.globals.in_user_namespace", lambda: True)
+    monkeypatch.setattr("pyrunc.options.in_user_namespace", lambda: True)
     monkeypatch.setitem(posix.environ, b"USER", b"root")
     assert not Globals(cgroups="systemd").is_rootless()
     assert Globals(cgroups="cgroupfs").is_rootless()

@@ -14,11 +14,12 @@ import pytest
 
 from pyrunc import cli
 from pyrunc.cgroups import detect
-from pyrunc.container import processes, ps
-from pyrunc.container.signals import parse_signal
-from pyrunc.container.state import State
-from pyrunc.container.store import Store
+from pyrunc.container import ps
 from pyrunc.errors import Error
+from pyrunc.kernel.signals import parse_signal
+from pyrunc.state import processes
+from pyrunc.state.state import State
+from pyrunc.state.store import Store
 from support import ROOT, unique_id
 
 PROGRAM = f"""

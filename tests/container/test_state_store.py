@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pyrunc import cli
-from pyrunc.container.state import State, now, process_start
-from pyrunc.container.store import Store
 from pyrunc.errors import Error, NotFound
+from pyrunc.state.state import State, now, process_start
+from pyrunc.state.store import Store
 from support import ROOT
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
@@ -265,7 +265,7 @@ def test_of_concurrent_creates_one_wins(store: Store) -> None:
     os.mkdir(store.root, 0o700)
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pyrunc.container.store import Store\n"
+        "from pyrunc.state.store import Store\n"
         "from pyrunc.errors import Error\n"
         "sys.stdin.read()\n"
         "for number in range(50):\n"
@@ -540,7 +540,7 @@ def test_list_of_nothing(store: Store, capfd: pytest.CaptureFixture[str]) -> Non
 def test_default_root_need_not_exist(
     store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pyrunc.globals.default_root", lambda: store.root)
+    monkeypatch.setattr("pyrunc.options.default_root", lambda: store.root)
     assert cli.main(["list", "-q"]) == 0
     assert cli.main(["--root", store.root, "list", "-q"]) == 1
     assert "does not exist" in capfd.readouterr().err

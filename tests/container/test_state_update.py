@@ -13,10 +13,10 @@ import pytest
 
 from pyrunc import cli
 from pyrunc.container import events
-from pyrunc.container.state import State
-from pyrunc.container.store import Store
 from pyrunc.container.update import amount, changes_in, from_file, from_flags
 from pyrunc.errors import Error
+from pyrunc.state.state import State
+from pyrunc.state.store import Store
 from support import ROOT, unique_id
 
 PROGRAM = f"""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.container.copyup import DEEPEST, copy_tree
 from pyrunc.errors import Error
+from pyrunc.setup.tmpcopyup import DEEPEST, copy_tree
 from support import IS_ROOT
 
 root_only = pytest.mark.skipif(not IS_ROOT, reason="needs root")

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from pyrunc.container import criu, criu_mounts, criu_options
-from pyrunc.container.checkpoint import checkpoint, dump_options, standard_streams
-from pyrunc.container.restore import restore_options
-from pyrunc.container.state import State
-from pyrunc.container.store import Store
+from pyrunc.checkpoint import criu_options, criu_rpc, external_mounts
+from pyrunc.checkpoint.checkpoint import checkpoint, dump_options, standard_streams
+from pyrunc.checkpoint.restore import restore_options
 from pyrunc.errors import Error
-from pyrunc.globals import Globals
+from pyrunc.options import Globals
+from pyrunc.state.state import State
+from pyrunc.state.store import Store
 
 
-def line(path: str, root: str = "/", kind: str = "ext4", id: int = 30) -> criu_mounts.MountLine:
-    return criu_mounts.MountLine(f"{id} 29 8:1 {root} {path} rw shared:1 - {kind} src rw\n")
+def line(path: str, root: str = "/", kind: str = "ext4", id: int = 30) -> external_mounts.MountLine:
+    return external_mounts.MountLine(f"{id} 29 8:1 {root} {path} rw shared:1 - {kind} src rw\n")
 
 
 def bind(destination: str, source: str, *options: str) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def test_configuration_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_page_server() -> None:
-    assert criu.decode(criu_options.page_server("10.0.0.1:27")) == {1: b"10.0.0.1", 2: 27}
-    assert criu.decode(criu_options.page_server("[::1]:27"))[1] == b"::1"
+    assert criu_rpc.decode(criu_options.page_server("10.0.0.1:27")) == {1: b"10.0.0.1", 2: 27}
+    assert criu_rpc.decode(criu_options.page_server("[::1]:27"))[1] == b"::1"
     for wrong in ("10.0.0.1", ":27", "a:b", "a:0"):
         with pytest.raises(Error, match="--page-server"):
             criu_options.page_server(wrong)
@@ -85,9 +85,9 @@ def test_bind_mounts_are_named_by_destination(tmp_path: Path, here: int) -> None
     (tmp_path / "var/run").symlink_to("/../run")
     config = {"mounts": [bind("/data", "/srv/a", "bind"), bind("/var/run/s", "/srv/s", "bind")]}
     (tmp_path / "run/s").touch()
-    found = criu_mounts.dumped(config, [line("/"), line("/data"), line("/run/s")], here)
+    found = external_mounts.dumped(config, [line("/"), line("/data"), line("/run/s")], here)
     assert found == ["mnt[/data]:/data", "mnt[/run/s]:/var/run/s"]
-    assert criu_mounts.restored(config, "/b")[:2] == [
+    assert external_mounts.restored(config, "/b")[:2] == [
         "mnt[/data]:/srv/a",
         "mnt[/var/run/s]:/srv/s",
     ]
@@ -98,14 +98,14 @@ def test_sources_without_dots_and_links(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "link").symlink_to("data")
     mounts = [bind("/a", ".", "bind"), bind("/b", "./data", "bind"), bind("/c", str(tmp_path / "link"), "bind")]
-    found = criu_mounts.restored({"mounts": mounts}, str(tmp_path))
+    found = external_mounts.restored({"mounts": mounts}, str(tmp_path))
     assert found[:3] == [f"mnt[/a]:{tmp_path}", f"mnt[/b]:{tmp_path}/data", f"mnt[/c]:{tmp_path}/data"]
 
 
 def test_what_an_rbind_brings_along(here: int, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"mounts": [bind("/data", "src", "rbind"), bind("/data/own", "/o", "bind")]}
     lines = [line("/data"), line("/data/sub"), line("/data/own"), line("/data/own/sub")]
-    found = criu_mounts.dumped(config, lines, here)
+    found = external_mounts.dumped(config, lines, here)
     assert found == [
         "mnt[/data]:/data",
         "mnt[/data/sub]:/data/sub",
@@ -113,27 +113,27 @@ def test_what_an_rbind_brings_along(here: int, monkeypatch: pytest.MonkeyPatch) 
         "mnt[/data/own/sub]:/data/own/sub",
     ]
     host = [line("/"), line("/b/src/sub", kind="tmpfs"), line("/b/srcx")]
-    monkeypatch.setattr(criu_mounts, "mounts_of", lambda pid: host)
-    found = criu_mounts.restored(config, "/b")
+    monkeypatch.setattr(external_mounts, "mounts_of", lambda pid: host)
+    found = external_mounts.restored(config, "/b")
     assert found[:3] == ["mnt[/data]:/b/src", "mnt[/data/sub]:/b/src/sub", "mnt[/data/own]:/o"]
 
 
 def test_masked_files_are_foreign_and_masked_directories_are_not(here: int) -> None:
     config = {"linux": {"maskedPaths": ["/proc/kcore", "/proc/acpi"]}, "mounts": []}
     lines = [line("/proc/kcore", "/null", "tmpfs"), line("/proc/acpi", "/", "tmpfs")]
-    assert criu_mounts.dumped(config, lines, here) == ["mnt[/proc/kcore]:/proc/kcore"]
-    assert "mnt[/proc/kcore]:/dev/null" in criu_mounts.restored(config, "/b")
+    assert external_mounts.dumped(config, lines, here) == ["mnt[/proc/kcore]:/proc/kcore"]
+    assert "mnt[/proc/kcore]:/dev/null" in external_mounts.restored(config, "/b")
 
 
 def test_devices_that_are_bound(here: int) -> None:
     lines = [line("/dev/zero", "/zero", "devtmpfs")]
-    assert criu_mounts.dumped({}, lines, here) == ["mnt[/dev/zero]:/dev/zero"]
-    assert "mnt[/dev/zero]:/dev/zero" in criu_mounts.restored({}, "/b")
+    assert external_mounts.dumped({}, lines, here) == ["mnt[/dev/zero]:/dev/zero"]
+    assert "mnt[/dev/zero]:/dev/zero" in external_mounts.restored({}, "/b")
 
 
 def test_other_file_systems_are_criu_s(here: int) -> None:
     config = {"mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}]}
-    assert criu_mounts.dumped(config, [line("/proc", kind="proc")], here) == []
+    assert external_mounts.dumped(config, [line("/proc", kind="proc")], here) == []
 
 
 def test_a_path_with_a_space() -> None:
@@ -158,7 +158,7 @@ def test_mount_points_are_made(tmp_path: Path) -> None:
         ]
     }
     for _ in range(2):
-        criu_mounts.make_mount_points(config, str(rootfs), str(tmp_path))
+        external_mounts.make_mount_points(config, str(rootfs), str(tmp_path))
     assert sorted(it.name for it in rootfs.iterdir()) == ["data", "inside", "link", "proc", "tmp"]
     assert list((rootfs / "tmp").iterdir()) == []
     assert list((rootfs / "data").iterdir()) == []
@@ -172,7 +172,7 @@ def test_a_mount_point_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "rootfs/file").touch()
     config = {"mounts": [bind("/file/dir", "/srv", "bind")]}
     with pytest.raises(Error, match=r"mount point /file/dir \(mounts/0\): not a directory") as it:
-        criu_mounts.make_mount_points(config, str(tmp_path / "rootfs"), str(tmp_path))
+        external_mounts.make_mount_points(config, str(tmp_path / "rootfs"), str(tmp_path))
     assert it.value.pointer == "/mounts/0"
 
 
@@ -205,7 +205,7 @@ def test_restore_joins_namespaces() -> None:
     ]
     config = {"linux": {"namespaces": spaces}}
     options = restore_options(config, {"lsm-profile": "apparmor:p"}, "/r", "/b")
-    assert [criu.decode(it) for it in options["join_ns"]] == [{1: b"ipc", 2: b"/run/ipc"}]
+    assert [criu_rpc.decode(it) for it in options["join_ns"]] == [{1: b"ipc", 2: b"/run/ipc"}]
     assert options["lsm_profile"] == "apparmor:p"
     assert options["root"] == "/r"
     assert options["rst_sibling"] is True
@@ -232,7 +232,7 @@ def test_standard_streams(tmp_path: Path) -> None:
             # Until it sleeps, its loader has libraries open, in the place of what is closed.
             while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
                 time.sleep(0.01)
-            own = {mount.id for mount in criu_mounts.mounts_of("self")}
+            own = {mount.id for mount in external_mounts.mounts_of("self")}
             inside = standard_streams(pid, own)
             outside = standard_streams(pid, set())
             pipe = os.readlink(f"/proc/self/fd/{writing}")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.container.exec_cgroup import sub_cgroup
 from pyrunc.errors import Error
+from pyrunc.setup.exec_cgroup import sub_cgroup
 from support import IS_ROOT, MakeBundle, Runtime
 
 root_only = pytest.mark.skipif(not IS_ROOT, reason="needs root")

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-from pyrunc.machine.ops import Fd, Program, Step, Words
-from pyrunc.plan.exec import Accounts, ExecFacts, clone, compile_exec, finish, prepare
-from pyrunc.plan.lookup import LookUp
-from pyrunc.plan.uapi import (
+from pyrunc.kernel.uapi import (
     CLONE_INTO_CGROUP,
     CLONE_NEWCGROUP,
     CLONE_NEWNS,
@@ -13,6 +10,9 @@ from pyrunc.plan.uapi import (
     CLONE_NEWUSER,
     CLONE_PARENT,
 )
+from pyrunc.machine.ops import Fd, Program, Step, Words
+from pyrunc.plan.exec import Accounts, ExecFacts, clone, compile_exec, finish, prepare
+from pyrunc.plan.lookup import LookUp
 
 SPEC: Any = {"args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from pyrunc.container.exec_process import exec_process, resolve
-from pyrunc.container.request import ExecRequest
 from pyrunc.errors import Error
+from pyrunc.setup.exec_process import exec_process, resolve
+from pyrunc.setup.request import ExecRequest
 
 OWN: dict[str, Any] = {
     "terminal": True,

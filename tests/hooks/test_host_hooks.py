@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.container import hooks
 from pyrunc.errors import Error
+from pyrunc.setup import host_hooks
 
 STATE: dict[str, Any] = {
     "ociVersion": "1.3.0",
@@ -29,7 +29,7 @@ def sh(script: str, **more: Any) -> dict[str, Any]:
 
 
 def run(script: str, cwd: Path, **more: Any) -> None:
-    hooks.run_hooks([sh(script, **more)], "prestart", STATE, cwd=str(cwd))
+    host_hooks.run_hooks([sh(script, **more)], "prestart", STATE, cwd=str(cwd))
 
 
 def running(marker: str) -> list[int]:
@@ -53,13 +53,13 @@ def test_state_arrives_on_stdin(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [4096, 65536, 3_000_000])
 def test_state_of_any_size_is_complete(tmp_path: Path, size: int) -> None:
     state = {**STATE, "annotations": {"big": "x" * size}}
-    hooks.run_hooks([sh("cat > state")], "prestart", state, cwd=str(tmp_path))
+    host_hooks.run_hooks([sh("cat > state")], "prestart", state, cwd=str(tmp_path))
     assert json.loads((tmp_path / "state").read_text()) == state
 
 
 def test_state_without_a_process_has_no_pid() -> None:
     state = {"ociVersion": "1.3.0", "id": "x", "status": "stopped", "pid": 0, "bundle": "/b"}
-    assert hooks.state_json({**state, "annotations": {}}) == (
+    assert host_hooks.state_json({**state, "annotations": {}}) == (
         b'{"ociVersion":"1.3.0","id":"x","status":"stopped","bundle":"/b"}'
     )
 
@@ -67,13 +67,13 @@ def test_state_without_a_process_has_no_pid() -> None:
 @pytest.mark.parametrize("size", [10, 3_000_000])
 def test_a_hook_that_does_not_read_is_no_error(tmp_path: Path, size: int) -> None:
     state = {**STATE, "annotations": {"big": "x" * size}}
-    hooks.run_hooks([sh("exec <&-; exit 0")], "prestart", state, cwd=str(tmp_path))
+    host_hooks.run_hooks([sh("exec <&-; exit 0")], "prestart", state, cwd=str(tmp_path))
 
 
 def test_hooks_run_in_order_and_stop_at_the_first_failure(tmp_path: Path) -> None:
     listed = [sh("echo 0 >> log"), sh("echo 1 >> log; exit 3"), sh("echo 2 >> log")]
     with pytest.raises(Error) as caught:
-        hooks.run_hooks(listed, "createRuntime", STATE, cwd=str(tmp_path))
+        host_hooks.run_hooks(listed, "createRuntime", STATE, cwd=str(tmp_path))
     assert caught.value.message == (
         "error running createRuntime hook #1: exit status 3, stdout: , stderr: "
     )
@@ -94,7 +94,7 @@ def test_much_output_is_read_and_its_end_kept(tmp_path: Path) -> None:
         run("seq 200000; seq 200000 >&2; echo last words >&2; exit 1", tmp_path)
     assert caught.value.message.endswith("last words")
     assert "200000, stderr: " in caught.value.message
-    assert len(caught.value.message) < 3 * hooks.OUTPUT_KEPT
+    assert len(caught.value.message) < 3 * host_hooks.OUTPUT_KEPT
 
 
 def test_killed_hook(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_killed_hook(tmp_path: Path) -> None:
 
 def test_missing_program(tmp_path: Path) -> None:
     with pytest.raises(Error) as caught:
-        hooks.run_hooks([{"path": "/nonexistent/hook"}], "prestart", STATE, cwd=str(tmp_path))
+        host_hooks.run_hooks([{"path": "/nonexistent/hook"}], "prestart", STATE, cwd=str(tmp_path))
     assert caught.value.message == (
         "error running prestart hook #0: exec /nonexistent/hook: no such file or directory"
     )
@@ -117,12 +117,12 @@ def test_program_that_is_not_executable(tmp_path: Path) -> None:
     (tmp_path / "hook").write_text("#!/bin/sh\n")
     hook = {"path": str(tmp_path / "hook")}
     with pytest.raises(Error, match="permission denied"):
-        hooks.run_hooks([hook], "prestart", STATE, cwd=str(tmp_path))
+        host_hooks.run_hooks([hook], "prestart", STATE, cwd=str(tmp_path))
 
 
 def test_arguments_are_exact(tmp_path: Path) -> None:
     hook = {"path": sys.executable, "args": ["not the path", "-c", ARGV, "", "a b", "ü"]}
-    hooks.run_hooks([hook], "prestart", STATE, cwd=str(tmp_path))
+    host_hooks.run_hooks([hook], "prestart", STATE, cwd=str(tmp_path))
     assert (tmp_path / "argv").read_bytes().split(b"\0")[0] == b"not the path"
     assert (tmp_path / "argv").read_bytes().split(b"\0")[3:6] == [b"", b"a b", "ü".encode()]
 
@@ -131,7 +131,7 @@ ARGV = "open('argv', 'wb').write(open('/proc/self/cmdline', 'rb').read())"
 
 
 def test_without_args_the_path_is_argv_0() -> None:
-    assert hooks.arguments({"path": "/bin/x"}) == [b"/bin/x"]
+    assert host_hooks.arguments({"path": "/bin/x"}) == [b"/bin/x"]
 
 
 def test_env_replaces_the_inherited_environment(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_without_env_the_environment_is_what_pyrunc_was_started_with(tmp_path: P
     """Under the C locale too, where the interpreter adds a variable of its own."""
     program = (
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
-        "from pyrunc.container.hooks import run_hooks\n"
+        "from pyrunc.setup.host_hooks import run_hooks\n"
         "run_hooks([{'path': '/bin/sh', 'args': ['sh', '-c', 'cat /proc/$$/environ > env']}],"
         " 'prestart', {'ociVersion': '', 'id': '', 'status': '', 'bundle': ''}, cwd=sys.argv[2])"
     )
@@ -237,9 +237,9 @@ pwd >> report
 def test_a_missing_bundle(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
     with pytest.raises(Error, match=r"chdir to bundle .*/gone: no such file or directory"):
-        hooks.run_hooks([sh("exit 0")], "prestart", STATE, cwd=gone)
+        host_hooks.run_hooks([sh("exit 0")], "prestart", STATE, cwd=gone)
     log = tmp_path / "log"
-    hooks.run_poststop([sh(f"pwd > {log}")], STATE, cwd=gone)
+    host_hooks.run_poststop([sh(f"pwd > {log}")], STATE, cwd=gone)
     assert log.read_text() == "/\n"
 
 
@@ -250,7 +250,7 @@ def test_nothing_is_left_open_or_unreaped(tmp_path: Path) -> None:
         with pytest.raises(Error):
             run(script, tmp_path, **more)
     with pytest.raises(Error):
-        hooks.run_hooks([{"path": "/nonexistent"}], "prestart", STATE, cwd=str(tmp_path))
+        host_hooks.run_hooks([{"path": "/nonexistent"}], "prestart", STATE, cwd=str(tmp_path))
     assert os.listdir("/proc/self/fd") == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
@@ -260,7 +260,7 @@ def test_closed_standard_descriptors(tmp_path: Path) -> None:
     """With 0, 1 and 2 closed, the pipes themselves would get these numbers."""
     program = (
         "import os, sys; sys.path[:0] = [sys.argv[1]]\n"
-        "from pyrunc.container.hooks import run_hooks\n"
+        "from pyrunc.setup.host_hooks import run_hooks\n"
         "os.closerange(0, 3)\n"
         "run_hooks([{'path': '/bin/sh', 'args': ['sh', '-c', 'cat > state; echo x; echo y >&2']}],"
         " 'prestart', {'ociVersion': '', 'id': 'i', 'status': '', 'bundle': ''}, cwd=sys.argv[2])"
@@ -275,7 +275,7 @@ def test_import_budget() -> None:
     """Only modules written in C, and pyrunc's own."""
     program = (
         "import sys; before = set(sys.modules); sys.path[:0] = [sys.argv[1]]\n"
-        "import pyrunc.container.hooks\n"
+        "import pyrunc.setup.host_hooks\n"
         "print(sorted(set(sys.modules) - before - {'pyrunc', 'pyrunc.container'}))"
     )
     root = Path(__file__).parents[2]
@@ -285,7 +285,7 @@ def test_import_budget() -> None:
         "_json",
         "fcntl",
         "select",
-        "pyrunc.container.hooks",
+        "pyrunc.setup.host_hooks",
         "pyrunc.errors",
         "pyrunc.log",
     }

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pyrunc.container import rdt
-from pyrunc.container.state import State
 from pyrunc.errors import Error
+from pyrunc.setup import resctrl as rdt
+from pyrunc.state.state import State
 from support import IS_ROOT, MakeBundle, Runtime
 
 ID = "ctr1"

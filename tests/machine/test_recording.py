@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from machine.harness import arena_word, running, word
+from machine.recording import BadProgram, Call, Kernel, Machine, Recorder
 from machine.test_bad_programs import REFUSED, TRUNCATED
 from pyrunc.machine.assembler import ARENA, SPACE, assemble
 from pyrunc.machine.ops import SESSION, At, Label, Program, Ref, Reg, Space, Words
-from pyrunc.machine.recording import BadProgram, Call, Kernel, Machine, Recorder
 from pyrunc.machine.session import Lost
 
 EBADF, ENOENT, EEXIST, EINVAL, ENOSYS = 9, 2, 17, 22, 38

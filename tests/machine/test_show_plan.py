@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from pyrunc.container.conduct import first_piece
-from pyrunc.container.plan import Listing, as_json, as_text, compile_listing, facts_for, show
+from pyrunc.container.show_plan import Listing, as_json, as_text, compile_listing, facts_for, show
 from pyrunc.errors import Error
-from pyrunc.globals import Globals
 from pyrunc.machine.assembler import assemble, syscall_numbers
 from pyrunc.machine.ops import At, Label, Reg, Space, Step, Words
+from pyrunc.options import Globals
+from pyrunc.setup.drive import first_piece
 from support import DEFAULT_CONFIG, ROOT, MakeBundle, merge
 
 HOOK = {"path": "/bin/hook", "args": ["hook"], "env": ["TOKEN=hunter2"], "timeout": 5}
@@ -240,8 +240,8 @@ def test_works_without_root(bundle: MakeBundle) -> None:
     # The interpreter may be out of reach for others, so rights are given up once it runs.
     program = """
 import os, sys
-from pyrunc.container.plan import show
-from pyrunc.globals import Globals
+from pyrunc.container.show_plan import show
+from pyrunc.options import Globals
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from machine.harness import running
-from pyrunc.container.trace import document, write
 from pyrunc.errors import Error
 from pyrunc.machine.ops import Program
 from pyrunc.machine.session import Trace
+from pyrunc.setup.trace import document, write
 
 
 def complete(value: dict[str, Any], kind: str) -> list[dict[str, Any]]:

@@ -21,11 +21,11 @@ LIMIT = 20.0
 DRIVER = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
-from pyrunc.container import attend, terminal
+from pyrunc.foreground import wait, terminal
 before = os.listdir("/proc/self/fd")
 master, slave = os.openpty()
 terminal.adopt(master, sized=len(sys.argv) > 2)
-old = attend.block_signals()
+old = wait.block_signals()
 pid = os.fork()
 if not pid:
     os.login_tty(slave)
@@ -34,7 +34,7 @@ if not pid:
         signal.signal(number, signal.SIG_DFL)
     os.execv("/bin/sh", ["sh", "-c", sys.argv[1]])
 os.close(slave)
-code = attend.attend(pid, master)
+code = wait.attend(pid, master)
 blocked = signal.pthread_sigmask(signal.SIG_SETMASK, old)
 assert signal.SIGTERM in blocked
 assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -239,7 +239,7 @@ def test_reader_that_is_gone_hangs_the_terminal_up(outers: list[Outer], tmp_path
 def test_no_terminal_at_all(tmp_path: Path) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pyrunc.container.terminal import check_terminal\n"
+        "from pyrunc.foreground.terminal import check_terminal\n"
         "check_terminal()\n"
     )
     done = subprocess.run(

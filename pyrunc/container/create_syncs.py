@@ -1,0 +1,256 @@
+"""What a container's init is answered on its way: at each sync of its program (plan/create.py), and where a step fails.
+
+    begin         its cgroup, where it could not be born there, hard limits and id maps
+    hooks         prestart and createRuntime here; createContainer's go to the init as steps
+    InheritMode   the mode of a tmpfs from the directory that it covers
+    CopyUp        the copies for tmpcopyup
+    IdMap         ids mapped by the host's privileges
+    Node          a device in a user namespace, or in whose place something is
+    Console       where the terminal's master goes
+    LookUp        the executable and HOME; compiles the rest of the program
+
+Import cost: what create.py imports.
+"""
+
+import posix
+
+from pyrunc.errors import Error
+from pyrunc.kernel.files import read_file
+from pyrunc.kernel.uapi import CLONE_NEWUSER, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, FSCONFIG_SET_STRING
+from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
+from pyrunc.plan.console import Console
+from pyrunc.plan.create import finish
+from pyrunc.plan.devices import Node
+from pyrunc.plan.inroot import Target
+from pyrunc.plan.lookup import LookUp, environment, home_of
+from pyrunc.plan.mountapi import BindSource, CopyUp, IdMap, InheritMode
+from pyrunc.plan.namespaces import KEEP_GROUPS, Namespaces
+from pyrunc.setup import step_errors
+from pyrunc.setup.device_filter import restrict_existing
+from pyrunc.setup.host import raise_hard_limits
+from pyrunc.setup.process import NO_OPENAT2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyrunc.cgroups import Manager
+    from pyrunc.container.create import Creation
+    from pyrunc.machine.session import Reply, Session
+    from pyrunc.plan.create import CreatePlan, Facts
+    from pyrunc.setup.device_nodes import Nodes
+    from pyrunc.setup.host_mounts import HostMounts
+    from pyrunc.state.state import State
+
+    Items = Iterable[Step | Label]
+
+
+class Answers:
+    """The answering side of one creation, whose init `creation.pid` exists."""
+
+    def __init__(
+        self, creation: "Creation", session: "Session", plan: "CreatePlan", facts: "Facts", state: "State",
+        manager: "Manager",
+    ) -> None:  # fmt: skip
+        self.creation = creation
+        self.config = creation.config
+        self.session = session
+        self.plan = plan
+        self.facts = facts
+        self.state = state
+        self.manager = manager
+        self.deny_setgroups = False
+        self._host_mounts: HostMounts | None = None
+
+    def at_sync(self, key: object, reply: "Reply") -> "Items | None":
+        """Do what the init waits for; steps to send before the rest, or None (conduct.conduct)."""
+        if type(key) is LookUp:
+            return self._finish(key, reply)
+        if key == "begin":
+            self._begin()
+            return None
+        if key == "hooks":
+            return self._run_hooks()
+        if type(key) is Console:
+            self.creation.take_console(self.config["process"])
+        elif type(key) is InheritMode:
+            return self._inherit_mode(key, reply.data)
+        elif type(key) is CopyUp:
+            self._copy_up()
+        elif type(key) is IdMap:
+            self._mounts().map_ids(key, self.config, self.session.descriptors.pop())
+        elif type(key) is Node:
+            return self._nodes(key).for_user_namespace()
+        elif type(key) is not str:
+            raise step_errors.hook_failed(key, reply.data)  # the only key left: plan.hooks.HookFailed
+        return None
+
+    def at_failure(self, step: Step, errno: int) -> "tuple[bool, Items]":
+        """Whether to try the step again, and steps before that; or raises what is to be said of it."""
+        key = step.key
+        if self.creation.interrupted(step, errno):
+            return True, ()
+        if step.name == "openat2" and errno in NO_OPENAT2:
+            errno, more = self.creation.reopen(step)
+            if not errno:
+                return False, more
+        if type(key) is BindSource and errno == EACCES:
+            errno = self._mounts().instead(step, self.session)
+            if not errno:
+                return False, ()
+        if type(key) is Node and errno in (EEXIST, EPERM):
+            return False, self._nodes(key).refused(errno)
+        if type(key) is Target and errno == ENOENT:
+            from pyrunc.setup.path_walk import Walk
+
+            try:
+                Walk(self.session, key.root).make(key)
+            except Error as error:
+                where = f"{step.why} ({step.at[1:]})" if step.at else step.why
+                raise error.prefixed(f"{step_errors.INIT}{where}: ") from None
+            return False, ()
+        if step.name == "move_mount" and errno == EINVAL:
+            errno = self._move_refused(step)
+        raise step_errors.step_error(step, errno, step_errors.INIT)
+
+    def end(self) -> None:
+        """Let go of what the answers needed."""
+        if self._host_mounts is not None:
+            self._host_mounts.close()
+            self._host_mounts = None
+
+    # -- at the beginning ------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """What the new process needs before it goes on: its cgroup, and its ids."""
+        pid = self.creation.pid
+        if self.facts.by_pid:
+            self.manager.add(pid)
+            self.state.cgroup = self.manager.to_state()
+            program = self.manager.device_program()
+            if program is not None and self.facts.before_clone is None:
+                restrict_existing(self.manager, program, self.facts.lowest + 8)
+        spaces = Namespaces(self.config)
+        if spaces.has("user"):
+            raise_hard_limits(pid, self.config["process"])
+        if spaces.new & CLONE_NEWUSER:
+            from pyrunc.setup.id_maps import write_maps
+
+            linux = self.config.get("linux", {})
+            user = self.config["process"].get("user") or {}
+            self.deny_setgroups = write_maps(
+                pid,
+                linux.get("uidMappings") or [],
+                linux.get("gidMappings") or [],
+                bool(user.get("additionalGids")),
+            )
+
+    # -- mounts ----------------------------------------------------------------------------------
+
+    def _mounts(self) -> "HostMounts":
+        if self._host_mounts is None:
+            from pyrunc.setup.host_mounts import HostMounts
+
+            self._host_mounts = HostMounts(self.creation.pid, self.facts.lowest + 8)
+        return self._host_mounts
+
+    def _nodes(self, key: Node) -> "Nodes":
+        from pyrunc.setup.device_nodes import Nodes
+
+        return Nodes(self.session, key, self._mounts() if self.facts.privileged else None)
+
+    def _inherit_mode(self, key: InheritMode, data: bytes) -> "Items | None":
+        if int.from_bytes(data[:4], "little"):
+            return None  # made for this mount: the file system's own default
+        mode = int.from_bytes(data[28:30], "little") & 0o7777
+        word = f"{mode:o}".encode()
+        return [
+            Step(
+                "fsconfig",
+                (key.fs, FSCONFIG_SET_STRING, b"mode", word, 0),
+                None, (), (), None, None, "error setting the mode of a tmpfs", "", "",
+            )
+        ]  # fmt: skip
+
+    def _copy_up(self) -> None:
+        from pyrunc.setup.tmpcopyup import copy_tree
+
+        mount, directory = self.session.descriptors.pop(), self.session.descriptors.pop()
+        try:
+            copy_tree(directory, mount)
+        finally:
+            posix.close(directory)
+            posix.close(mount)
+
+    def _move_refused(self, step: Step) -> int:
+        """The errno that tells more than move_mount's EINVAL, where a file meets a directory."""
+        from pyrunc.plan.inroot import is_directory
+
+        kinds = []
+        for reg in (step.args[0], step.args[2]):
+            p = Program(Registers(CONVERSATION, 127))
+            no = Label("no directory")
+            is_directory(p, reg, no)  # type: ignore[arg-type]
+            p.sync("directory")
+            p.label(no)
+            p.sync("other")
+            reply = self.session.run(p)
+            kinds.append(reply.step is not None and reply.step.key == "directory")
+        return ENOTDIR if kinds[0] != kinds[1] else EINVAL
+
+    # -- hooks, and the end of the program -------------------------------------------------------
+
+    def _run_hooks(self) -> "Items | None":
+        from pyrunc.setup.host_hooks import run_hooks, state_json
+
+        hooks = self.config.get("hooks", {})
+        bundle = self.creation.request.bundle
+        self.creation.hooked = True
+        given = self.state.hook_state("creating")
+        for kind, listed in (
+            ("prestart", hooks.get("prestart")),
+            ("createRuntime", hooks.get("createRuntime")),
+        ):
+            if listed:
+                run_hooks(listed, kind, given, cwd=bundle)
+        inside = hooks.get("createContainer")
+        if not inside:
+            return None
+        from pyrunc.plan.hooks import run_all
+
+        assert self.plan.root is not None
+        steps = Program(Registers(CONVERSATION, 127))
+        run_all(steps, inside, "createContainer", state_json(given), [], self.plan.root, self.facts.hook_files)
+        return steps
+
+    def _finish(self, key: LookUp, reply: "Reply") -> "Items":
+        process = self.config["process"]
+        try:
+            path = key.read(reply.data, process["args"][0])
+        except Error as error:
+            raise error.prefixed(step_errors.SETUP) from None
+        if self.config.get("hooks", {}).get("startContainer"):
+            from pyrunc.setup.host_hooks import state_json
+
+            given = self.state.hook_state("created")
+            if self.state.private_pid:
+                given["pid"] = 1
+            self.facts.hook_state = state_json(given)
+        home = None
+        if key.passwd:
+            home = home_of(b"".join(reply.notes), (process.get("user") or {}).get("uid") or 0)
+        spaces = Namespaces(self.config)
+        if spaces.has("user") and not spaces.new & CLONE_NEWUSER:
+            # One that was joined keeps what was decided when its gid_map was written.
+            self.deny_setgroups = read_file(f"/proc/{self.creation.pid}/setgroups").strip() == b"deny"
+        env = [*process.get("env", []), *self.creation.more_environment]
+        ready, last = finish(
+            self.plan,
+            self.config,
+            self.facts,
+            path,
+            environment({**process, "env": env}, home),
+            deny_setgroups=self.deny_setgroups or bool(self.state.annotations.get(KEEP_GROUPS)),
+        )
+        self.creation.last = last.items
+        return ready

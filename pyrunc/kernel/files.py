@@ -1,0 +1,58 @@
+"""Files of the host: reading and writing them whole.
+
+Import cost: posix.
+"""
+
+import posix
+
+from pyrunc.errors import from_os_error
+
+
+def read_file(path: str) -> bytes:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        parts = []
+        while part := posix.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        posix.close(fd)
+
+
+def write_file(path: str, data: bytes) -> None:
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        posix.write(fd, data)
+    finally:
+        posix.close(fd)
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """The bare decimal pid, whole or not at all: engines read the file as a number."""
+    directory, slash, name = path.rpartition("/")
+    temporary = f"{directory}{slash}.{name}.{posix.getpid()}"
+    try:
+        fd = posix.open(
+            temporary,
+            posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC,
+            0o644,
+        )
+        try:
+            posix.write(fd, str(pid).encode())
+        finally:
+            posix.close(fd)
+        posix.rename(temporary, path)
+    except OSError as error:
+        raise from_os_error("write pid file", error) from None
+
+
+def real_path(path: str) -> str:
+    """The path without symbolic links. Raises Error where there is nothing."""
+    try:
+        fd = posix.open(path, 0o10000000 | posix.O_CLOEXEC)
+    except OSError as error:
+        raise from_os_error("invalid rootfs: stat", error, pointer="/root/path") from None
+    try:
+        return posix.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        posix.close(fd)

@@ -1,0 +1,127 @@
+"""Small things on the host: what this process may, sending descriptors, reaping.
+
+Import cost: posix, _socket, _struct, fcntl.
+"""
+
+import posix
+from _socket import AF_UNIX, SOCK_STREAM, socket
+from _struct import pack
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+from pyrunc.errors import Error, from_os_error
+from pyrunc.kernel.files import read_file
+from pyrunc.plan.process import RLIMIT_NUMBERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pyrunc.cgroups import Manager
+    from pyrunc.config.types import Process
+
+
+def reap(pid: int) -> int:
+    """Wait for a child; its status, 0 where it is not ours."""
+    try:
+        return posix.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return 0
+
+
+def own_capabilities() -> int:
+    """What this process may give to others: what is permitted to it and in its bounding set."""
+    found = 0
+    bounding = 0
+    for line in read_file("/proc/self/status").split(b"\n"):
+        if line.startswith(b"CapPrm:"):
+            found = int(line[7:], 16)
+        elif line.startswith(b"CapBnd:"):
+            bounding = int(line[7:], 16)
+    return found & bounding
+
+
+def selinux_enabled() -> bool:
+    """Whether the kernel has SELinux and a policy: without one it calls every process "kernel"."""
+    try:
+        current = read_file("/proc/self/attr/current")
+    except OSError:
+        return False
+    selinux = posix.access("/sys/fs/selinux/enforce", posix.F_OK)
+    return selinux and current.rstrip(b"\0\n") != b"kernel"
+
+
+def has_filter(config: "Mapping[str, Any]") -> bool:
+    """Whether the configuration has a seccomp filter: seccomp.filter_of, which has to be loaded, gives it."""
+    annotations = config.get("annotations") or {}
+    profile = (config.get("linux") or {}).get("seccomp")
+    return bool(profile) or "run.oci.seccomp_bpf_data" in annotations
+
+
+def check_selinux(process: "Process", pointer: str) -> None:
+    """Raise Error where a process has a label that nothing would enforce."""
+    if process.get("selinuxLabel") and not selinux_enabled():
+        where = f"{pointer}/selinuxLabel"
+        raise Error(
+            f"selinux label is specified in config, but selinux is disabled or not supported ({where[1:]})",
+            pointer=where,
+        )
+
+
+def oom_killed(manager: "Manager") -> bool:
+    """Whether the kernel has killed something in the cgroup for its memory limit."""
+    try:
+        events = read_file(f"{manager.path}/memory.events")
+    except OSError:
+        return False
+    return any(line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in events.split(b"\n"))
+
+
+def send_fd(path: str, fd: int, data: bytes, what: str) -> None:
+    """Connect to a stream socket and send one descriptor (SCM_RIGHTS)."""
+    sock = socket(AF_UNIX, SOCK_STREAM)
+    try:
+        sock.connect(path)
+        sock.sendmsg([data], [(1, 1, pack("<i", fd))])
+    except OSError as error:
+        raise from_os_error(f"{what} {path}", error) from None
+    finally:
+        sock.close()
+
+
+def raise_hard_limits(pid: int, process: "Process") -> None:
+    """Give a process in a user namespace the hard limits that its configuration wants, where they are above its own.
+
+    The kernel asks for CAP_SYS_RESOURCE in the initial user namespace. Who has it not leaves it to the process to fail.
+    """
+    limits = process.get("rlimits")
+    if not limits:
+        return
+    import resource
+
+    for limit in limits:
+        number = RLIMIT_NUMBERS[limit["type"]]
+        soft, hard = resource.prlimit(pid, number)
+        # -1 is no limit at all.
+        wanted = limit["hard"] if limit["hard"] < 1 << 63 else -1
+        if hard != -1 and (wanted == -1 or wanted > hard):
+            try:
+                resource.prlimit(pid, number, (soft, wanted))
+            except (OSError, ValueError):
+                return
+
+
+def listening_socket(folder: str, name: str, lowest: int) -> int:
+    """A socket that listens in a folder, by a short name, as sun_path has 108 bytes; a descriptor from `lowest` on."""
+    directory = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    listener = socket(AF_UNIX, SOCK_STREAM)
+    mask = posix.umask(0o177)
+    try:
+        listener.bind(f"/proc/self/fd/{directory}/{name}")
+    finally:
+        posix.umask(mask)
+        posix.close(directory)
+    listener.listen(1)
+    number = fcntl(listener.fileno(), F_DUPFD_CLOEXEC, lowest)
+    listener.close()
+    return number

@@ -1,0 +1,280 @@
+"""What of a mount needs the host's privileges, by a host agent of its own.
+
+- Mapping ids (mount_setattr(2), MOUNT_ATTR_IDMAP): the init may be in a user namespace that has
+  no rights over the file system or the maps.
+- Making device nodes, which a user namespace cannot, on a tmpfs of the host's.
+- Opening the source of a bind mount where the container's root may not enter the folders above it.
+  The agent does so in the init's mount namespace: there flags of the host's mounts are locked.
+
+Mounts travel as descriptors over the two sessions, one at a time. The agent exists from the first
+use on.
+
+Import cost: posix, _struct.
+"""
+
+import posix
+from _struct import pack
+
+from pyrunc.errors import Error, strerror
+from pyrunc.kernel.uapi import (
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    EINVAL,
+    EPERM,
+    FSCONFIG_CMD_CREATE,
+    FSCONFIG_SET_STRING,
+    FSMOUNT_CLOEXEC,
+    FSOPEN_CLOEXEC,
+    MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    MS_PRIVATE,
+    MS_REC,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
+    PR_SET_DUMPABLE,
+)
+from pyrunc.machine.ops import CONVERSATION, SESSION, At, Label, Program, Reg, Registers, Space, Step, Words
+from pyrunc.machine.session import Agent, Session
+from pyrunc.plan.devices import Node, attributes
+from pyrunc.plan.mountapi import IdMap, mount_attr, set_attributes
+from pyrunc.setup import step_errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.config.types import Config, IDMapping, Mount
+
+_EBADF = 9
+_ALL = 0xFFFFFFFFFFFFFFFF
+_MSG_CMSG_CLOEXEC = 0x40000000
+_TREE, _MAPS = Reg(1, "mount"), Reg(2, "namespace")  # of the agent, between its programs
+_CMSG_SIZE = 20  # struct cmsghdr and one descriptor
+
+
+class HostMounts:
+    """The agent, and the user namespaces that were made for maps.
+
+    pid: the container's init. lowest: descriptors of the agent are not below it.
+    """
+
+    __slots__ = ("_agent", "_entered", "_holds", "_lowest", "_maps", "_pid", "_session")
+
+    def __init__(self, pid: int, lowest: int) -> None:
+        self._pid = pid
+        self._lowest = lowest
+        self._agent: Agent | None = None
+        self._session: Session | None = None
+        self._entered = False
+        self._holds = False
+        self._maps: dict[tuple[tuple[int, ...], ...], int] = {}
+
+    def map_ids(self, key: IdMap, config: "Config", mount_fd: int) -> None:
+        """Map the ids of a detached mount; closes its descriptor. Raises Error."""
+        mount = config["mounts"][key.index]
+        userns = self._user_namespace(mount, key)
+        try:
+            session = self._start()
+            if self._holds:
+                session.run([Step("close", (_TREE,), None, (), (), None, None, "", "", "")])
+            self._holds = True
+            for fd, reg in ((mount_fd, _TREE), (userns, _MAPS)):
+                lend(session, fd, reg)
+            p = Program(Registers(3, 9))
+            p.about(key.why, key.at)
+            attr = mount_attr(MOUNT_ATTR_IDMAP)
+            p.store(At(attr, 24), _MAPS, 8)
+            set_attributes(p, _TREE, attr, recursive=key.recursive)
+            p.call("close", _MAPS)
+            p.sync("done")
+            reply = session.run(p)
+        finally:
+            posix.close(mount_fd)
+        if not reply.errno:
+            return
+        assert reply.step is not None
+        error = step_errors.step_error(reply.step, reply.errno, step_errors.INIT)
+        if reply.errno == EINVAL:
+            text = f"{error} (this file system may not support id-mapped mounts)"
+            raise Error(text, pointer=key.at, syscall="mount_setattr", errno=EINVAL)
+        raise error
+
+    def instead(self, step: Step, init: Session) -> int:
+        """Do a step with the key BindSource for the init; the mount that it opens gets into its
+        register. Returns 0, or the errno for which the host may not do it either."""
+        session = self._enter()
+        p = Program(Registers(3, 9))
+        if step.name == "move_mount":
+            # What was opened last.
+            p.call("move_mount", _TREE, *step.args[1:])
+            p.sync("attached")
+            return session.run(p).errno
+        assert step.dst is not None
+        if self._holds:
+            p.call("close", _TREE)
+        self._holds = False
+        p.call("open_tree", *step.args, dst=_TREE)
+        p.send_fds(_TREE)
+        p.sync("opened")
+        reply = session.run(p)
+        if reply.errno:
+            return reply.errno
+        self._holds = True
+        source = session.descriptors.pop()
+        try:
+            lend(init, source, step.dst)
+        finally:
+            posix.close(source)
+        return 0
+
+    def make_node(self, key: Node) -> int:
+        """A detached mount of a new device node with the mode and owner that the configuration says; -1 where the host
+        may not make it, or the owner has no id outside. Raises Error."""
+        mode, number, uid, gid = attributes(key.device)
+        owner = _outside(self._pid, "uid", uid), _outside(self._pid, "gid", gid)
+        if -1 in owner:
+            return -1
+        p = Program()
+        p.about(f'error creating device node "/{key.path}"', key.pointer)
+        fs, tmpfs, node = p.reg("fs"), p.reg("tmpfs"), p.reg("node")
+        refused = Label("refused")
+        # Only what is mounted can be bound from (open_tree(2)): in a mount namespace that ends with the agent.
+        p.call("unshare", CLONE_NEWNS)
+        p.call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+        p.call("umask", 0)
+        p.call("fsopen", b"tmpfs", FSOPEN_CLOEXEC, dst=fs)
+        p.call("fsconfig", fs, FSCONFIG_SET_STRING, b"mode", b"755", 0)
+        p.call("fsconfig", fs, FSCONFIG_CMD_CREATE, None, None, 0)
+        p.call("fsmount", fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, dst=tmpfs)
+        p.call("move_mount", tmpfs, b"", AT_FDCWD, b"/", MOVE_MOUNT_F_EMPTY_PATH)
+        p.call("mknodat", tmpfs, b"node", mode, number, only=(EPERM,), error=refused)
+        p.call("fchownat", tmpfs, b"node", *owner, AT_SYMLINK_NOFOLLOW)
+        p.call("open_tree", tmpfs, b"node", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, dst=node)
+        p.send_fds(node)
+        p.label(refused)
+        p.sync("done")
+        with Agent(self._lowest) as session:
+            step_errors.check(session.run(p), step_errors.INIT)
+            return session.descriptors.pop() if session.descriptors else -1
+
+    def close(self) -> None:
+        """Let the agent end."""
+        if self._agent is not None:
+            self._agent.__exit__()
+            self._agent = None
+        for fd in self._maps.values():
+            posix.close(fd)
+        self._maps.clear()
+
+    def _start(self) -> Session:
+        if self._session is None:
+            self._agent = Agent(self._lowest)
+            self._session = self._agent.__enter__()
+            p = Program()
+            p.about("error preparing the host agent")
+            p.call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+            p.sync("hidden")
+            self._session.run(p)
+        return self._session
+
+    def _enter(self) -> Session:
+        """The agent, in the mount namespace of the init."""
+        session = self._start()
+        if not self._entered:
+            namespace = posix.open(f"/proc/{self._pid}/ns/mnt", posix.O_RDONLY | posix.O_CLOEXEC)
+            lend(session, namespace, _MAPS)
+            posix.close(namespace)
+            p = Program(Registers(3, 9))
+            p.about("error joining the container's mount namespace")
+            p.call("setns", _MAPS, CLONE_NEWNS)
+            p.call("close", _MAPS)
+            p.sync("joined")
+            step_errors.check(session.run(p), step_errors.SETUP)
+            self._entered = True
+        return session
+
+    def _user_namespace(self, mount: "Mount", key: IdMap) -> int:
+        """A descriptor of a user namespace with the maps of a mount, or the container's own."""
+        uids, gids = mount.get("uidMappings") or [], mount.get("gidMappings") or []
+        wanted = (_numbers(uids), _numbers(gids))
+        fd = self._maps.get(wanted)
+        if fd is None:
+            if uids or gids:
+                fd = make_user_namespace(uids, gids, self._lowest, key)
+            else:
+                fd = posix.open(f"/proc/{self._pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+            self._maps[wanted] = fd
+        return fd
+
+
+def _outside(pid: int, kind: str, id: int) -> int:
+    """What a process's user id or group id is in pyrunc's user namespace; -1 where it is not mapped."""
+    fd = posix.open(f"/proc/{pid}/{kind}_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        text = posix.read(fd, 65536)
+    finally:
+        posix.close(fd)
+    for line in text.splitlines():
+        inside, outside, size = map(int, line.split())
+        if inside <= id < inside + size:
+            return outside + id - inside
+    return -1
+
+
+def _numbers(maps: "list[IDMapping]") -> "tuple[int, ...]":
+    return tuple(number for m in maps for number in (m["containerID"], m["hostID"], m["size"]))
+
+
+def make_user_namespace(uids: "list[IDMapping]", gids: "list[IDMapping]", lowest: int, key: IdMap) -> int:
+    """A descriptor of a new user namespace with these maps. Raises Error.
+
+    A pyrunc-init enters it; the namespace outlives that process by the descriptor.
+    """
+    agent = Agent(lowest)
+    with agent as session:
+        p = Program()
+        p.about(key.why, key.at)
+        # The maps belong to root where the process cannot be dumped.
+        p.call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
+        p.call("unshare", CLONE_NEWUSER)
+        p.sync("made")
+        step_errors.check(session.run(p), step_errors.INIT)
+        for name, maps in (("uid", uids), ("gid", gids)):
+            _write_map(f"/proc/{agent.pid}/{name}_map", maps, f"{key.at}/{name}Mappings", key.why)
+        return posix.open(f"/proc/{agent.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+
+
+def _write_map(path: str, maps: "list[IDMapping]", pointer: str, why: str) -> None:
+    lines = [f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in maps]
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, "".join(lines).encode())
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        errno = error.errno or 0
+        raise Error(
+            f"{step_errors.INIT}{why} ({pointer[1:]}): write {path.rpartition('/')[2]}: {strerror(errno)}",
+            pointer=pointer,
+            errno=errno,
+        ) from None
+
+
+def lend(session: Session, fd: int, dst: Reg) -> None:
+    """Give a pyrunc-init that waits for a program a copy of a descriptor, in a register."""
+    p = Program(Registers(CONVERSATION, 127))
+    payload, control = Space(8, "byte"), Space(24, "cmsghdr")
+    vector = Words((payload, 1), "iovec")
+    message = Words((0, 0, vector, 1, control, 24, 0), "msghdr")
+    p.about("error receiving a descriptor")
+    p.call("recvmsg", SESSION, message, _MSG_CMSG_CLOEXEC)
+    p.check(control, 8, _ALL, _CMSG_SIZE, _EBADF)
+    p.load(At(control, 16), 4, dst)
+    p.sync("received")
+    steps = session.send(p)
+    # After the program: whoever reads that takes no descriptors.
+    session.sock.sendmsg([b"\0"], [(1, 1, pack("<i", fd))])  # type: ignore[attr-defined]
+    step_errors.check(session.receive(steps), step_errors.INIT)

@@ -1,0 +1,210 @@
+"""What `create`, `run` and `exec` have in common: a process on its way into a container.
+
+A host agent makes it, a session leads it through its program, and it may get a terminal. What is asked and
+what fails on the way is answered by those who know more (create.Creation, exec.Execution).
+
+Import cost: posix, that of machine.session and of plan.process.
+"""
+
+import posix
+
+from pyrunc.errors import Error, from_os_error
+from pyrunc.kernel.files import write_file
+from pyrunc.log import log
+from pyrunc.machine.ops import Program, Reg
+from pyrunc.machine.session import Lost, Session, Trace, spawn
+from pyrunc.setup import step_errors
+from pyrunc.setup.host import reap, send_fd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from pyrunc.config.types import Process
+    from pyrunc.machine.ops import Label, Step
+    from pyrunc.options import Globals
+
+    Items = Iterable[Step | Label]
+
+SIGKILL = 9
+EAGAIN = 11
+# What openat2(2) gives where there is none: of the kernel, and of a seccomp filter that does not know it.
+NO_OPENAT2 = (38, 1)  # ENOSYS, EPERM
+# Retries of a path walk that someone disturbs by renaming: 2 ms and more of them.
+_MOST_RETRIES = 4096
+
+
+class Making:
+    """One process in the making.
+
+    pid: of the process, 0 while there is none. agent, session: the conversations with the agent and with
+    the process. console: the terminal's master, where pyrunc keeps it. last: the steps that come after `ready`.
+    """
+
+    def __init__(self, globals_: "Globals", console_socket: str, *, traced: bool) -> None:
+        self.globals = globals_
+        self.console_socket = console_socket
+        self.trace = Trace() if traced else None
+        self.session: Session | None = None
+        self.agent: Session | None = None
+        self.agent_pid = 0
+        self.pid = 0
+        self.console = -1
+        self.last: list[Step | Label] = []
+        self._retries = 0
+
+    # -- the agent -------------------------------------------------------------------------------
+
+    def spawn_agent(self, session: int, inherit: "tuple[int, ...]") -> None:
+        """Start the agent on its end of a session. Its own descriptors are closed here, as they are its now."""
+        self.agent_pid = spawn(session, inherit)
+        for fd in (session, *inherit):
+            posix.close(fd)
+
+    def ask_agent(self, items: "Items") -> "tuple[list[Step], Step | None, int]":
+        """Have the agent execute steps that make the process; self.pid is its then.
+
+        The steps as they were sent, and where one failed that one and its errno.
+        """
+        assert self.agent is not None
+        try:
+            steps = self.agent.send(items)
+            reply = self.agent.receive(steps)
+        except Lost:
+            raise self.lost("the host agent ended", self.agent_pid) from None
+        if reply.errno:
+            return steps, reply.step, reply.errno
+        self.pid = int.from_bytes(reply.data, "little")
+        return steps, None, 0
+
+    def tell_made(self) -> None:
+        """For --debug, with runc's words: the agent has made the process."""
+        if log.debug_on:
+            log.debug("nsexec container setup")
+            mask = sum(1 << cpu for cpu in posix.sched_getaffinity(self.agent_pid))
+            log.debug(f"nsexec[{self.agent_pid}]: affinity: {mask:#x}")
+            log.debug("child process in init()")
+
+    def end_agent(self) -> None:
+        """The agent has done its work: its session's end is its own."""
+        if self.agent is not None:
+            self.agent.close()
+            self.agent = None
+        if self.agent_pid:
+            reap(self.agent_pid)
+            self.agent_pid = 0
+
+    def lost(self, what: str, pid: int) -> Error:
+        """Why a process is gone that did not say so: "{what}: killed by signal 9"."""
+        status = reap(pid)
+        signal = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
+        how = f"killed by signal {signal}" if signal else f"exit status {posix.WEXITSTATUS(status)}"
+        if pid == self.pid:
+            self.pid = 0
+        else:
+            self.agent_pid = 0
+        reason, hint = self.why_lost(signal)
+        return Error(f"{step_errors.SETUP}{what}: {how}{reason}", hint=hint)
+
+    def why_lost(self, signal: int) -> "tuple[str, str]":
+        """What is known of the reason, in parentheses, and a hint. signal: what killed it, or 0."""
+        raise NotImplementedError
+
+    # -- the process -----------------------------------------------------------------------------
+
+    def interrupted(self, step: "Step", errno: int) -> bool:
+        """Whether a step failed only because something was renamed on its way: the kernel could not be sure
+        that ".." stayed inside (openat2(2), EAGAIN). It is tried again, but not for ever."""
+        if errno != EAGAIN or step.name != "openat2" or self._retries >= _MOST_RETRIES:
+            return False
+        self._retries += 1
+        return True
+
+    def reopen(self, step: "Step") -> "tuple[int, Items]":
+        """Do what a step's openat2 was to do where the kernel, or a seccomp filter around pyrunc, has none.
+
+        0 and steps to go on with after it, or the errno that is to be told.
+        """
+        from pyrunc.setup.path_walk import Walk
+
+        assert self.session is not None
+        root = step.args[0]
+        assert isinstance(root, Reg)
+        errno = Walk(self.session, root).reopen(step)
+        if not errno or errno in step.ok:
+            return 0, ()
+        if step.error is not None and (not step.only or errno in step.only):
+            p = Program()
+            p.jump(step.error)
+            return 0, p.items
+        return errno, ()
+
+    def adjust_oom_score(self, process: "Process") -> None:
+        """process.oomScoreAdj, written from outside, as the init may have lost the right to lower it. Without
+        privileges it is only tried."""
+        score = process.get("oomScoreAdj")
+        if score is None:
+            return
+        try:
+            write_file(f"/proc/{self.pid}/oom_score_adj", str(score).encode())
+        except OSError as error:
+            if posix.geteuid() == 0 and not self.globals.is_rootless():
+                what = f"{step_errors.SETUP}unable to set oom_score_adj (process/oomScoreAdj)"
+                raise from_os_error(what, error, pointer="/process/oomScoreAdj") from None
+
+    def take_console(self, process: "Process") -> None:
+        """The terminal's master came with the last reply: it goes to whoever waits for it, or stays here."""
+        assert self.session is not None
+        master = self.session.descriptors.pop()
+        if self.console_socket:
+            send_fd(self.console_socket, master, b"/dev/ptmx", "console socket")
+            posix.close(master)
+            return
+        from pyrunc.foreground.terminal import adopt
+
+        self.console = master
+        size: Any = process.get("consoleSize") or {}
+        adopt(master, sized=bool(size.get("height") or size.get("width")))
+
+    def kill(self) -> None:
+        """End the process, a child that nobody has reaped: its number is still its own."""
+        if self.pid:
+            try:
+                posix.kill(self.pid, SIGKILL)
+            except ProcessLookupError:
+                pass
+            reap(self.pid)
+
+
+def check_console(process: "Process", console_socket: str, pointer: str = "", *, detached: bool) -> None:
+    """Raise Error where nobody would hold the terminal, or where there is none to hand over.
+
+    pointer: of `process`, in messages.
+    """
+    terminal = bool(process.get("terminal"))
+    if terminal and detached and not console_socket:
+        where = f" ({pointer[1:]}/terminal)" if pointer else ""
+        raise Error(
+            f"cannot allocate tty if runc will detach without setting console socket{where}",
+            pointer=f"{pointer}/terminal",
+            hint="use --console-socket",
+        )
+    if console_socket and not (terminal and detached):
+        raise Error(
+            "cannot use console socket if runc will not detach or allocate tty",
+            pointer=f"{pointer}/terminal",
+        )
+    if terminal and not detached:
+        from pyrunc.foreground.terminal import check_terminal
+
+        check_terminal()
+
+
+def check_preserved(count: int) -> None:
+    """Raise Error unless the descriptors from 3 on that the container is to get are all open."""
+    for fd in range(3, 3 + count):
+        try:
+            posix.fstat(fd)
+        except OSError as error:
+            raise from_os_error(f"unable to stat preserved-fd {fd - 3} (of {count}), descriptor {fd}", error) from None

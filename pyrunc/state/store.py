@@ -1,0 +1,373 @@
+"""The state directory: what is known of each container, and who may change it.
+
+    ROOT/ID/state.json    what state.py describes: small, read by every command
+    ROOT/ID/config.json   the configuration the container was created from (update changes it)
+    ROOT/ID/...           what other parts of the life cycle keep there (start.sock, ...)
+
+ROOT/ID itself is the lock, by flock(2), of who creates, starts, updates or deletes the container; whoever dies loses
+it. Others cannot take it: they may pass the directory, but not open it. Files are written beside their names and
+renamed, so a reader needs no lock.
+
+Import cost: posix, fcntl, time, and _json by config.strict.
+"""
+
+import posix
+import time
+from errno import EACCES
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+
+from pyrunc.config import strict
+from pyrunc.errors import Error, NotFound, from_os_error
+from pyrunc.state.ids import check_id
+from pyrunc.state.state import FORMAT, State, now, parse, read_whole
+
+MISSING = "container does not exist"
+BUSY_AFTER = 30.0  # seconds of waiting for a lock until it is an error
+
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOLLOW
+
+
+class Lock:
+    """The exclusive lock of one container; released at the end of a `with`, or with the process."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def release(self) -> None:
+        """Give the lock back. May be called twice."""
+        if self.fd >= 0:
+            posix.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+class Store:
+    """The state directory `root`, an absolute path; made when a container is created."""
+
+    __slots__ = ("_fd", "root")
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._fd = -1
+
+    # -- containers ----------------------------------------------------------------------------
+
+    def load(self, id: str) -> State:
+        """What is known of a container. Errors: NotFound; state.json is damaged.
+
+        A directory without state.json, which a killed `create` leaves, loads as a container that is
+        being created and has no process.
+        """
+        check_id(id)
+        root = self._root()
+        data = None if root is None else self.read(id, "state.json")
+        if data is None:
+            if root is None or not _is_directory(root, id):
+                raise NotFound(MISSING)
+            state = State(id, created=now(posix.stat(id, dir_fd=root).st_ctime_ns))
+        else:
+            state = parse(id, data)
+        state._store = self
+        return state
+
+    def list(self) -> "list[State]":
+        """All containers, sorted by id; what cannot be read is warned about and left out."""
+        root = self._root()
+        if root is None:
+            return []
+        from pyrunc.log import log
+
+        states = []
+        for id in sorted(posix.listdir(root)):
+            try:
+                states.append(self.load(id))
+            except NotFound:
+                continue
+            except Error as error:
+                log.warning(f"container {id}: {error}")
+        return states
+
+    def create(self, id: str) -> Lock:
+        """Make the container's directory and take its lock. Exactly one of several callers wins.
+
+        Errors: `container with given ID already exists`; the state directory cannot be made.
+        """
+        check_id(id)
+        root = self._make_root()
+        while True:
+            try:
+                posix.mkdir(id, self._mode(), dir_fd=root)
+            except FileExistsError:
+                raise Error("container with given ID already exists") from None
+            except OSError as error:
+                raise from_os_error(f"create state directory {self.root}/{id}", error) from None
+            try:
+                fd = posix.open(id, _DIRECTORY, dir_fd=root)
+            except FileNotFoundError:
+                continue  # a `delete --force` was faster
+            lock = Lock(fd)
+            posix.fchmod(fd, self._mode())  # mkdir's mode is subject to the caller's umask
+            try:
+                flock(fd, LOCK_EX)
+            except OSError as error:
+                lock.release()
+                posix.rmdir(id, dir_fd=root)
+                raise from_os_error(f"lock state directory {self.root}/{id}", error) from None
+            if posix.fstat(fd).st_nlink:
+                return lock
+            lock.release()
+
+    def lock(self, id: str, timeout: float = BUSY_AFTER) -> Lock:
+        """Take the lock of a container that exists, waiting for whoever holds it.
+
+        Errors: NotFound; `timeout` seconds have passed. The state is to be loaded after this.
+        """
+        check_id(id)
+        root = self._root()
+        if root is None:
+            raise NotFound(MISSING)
+        until = time.monotonic() + timeout
+        wait = 0.001
+        while True:
+            lock = self._try_lock(root, id)
+            if lock is not None:
+                return lock
+            if time.monotonic() >= until:
+                raise Error(
+                    f"container {id} is being changed by another process since {timeout:.0f} s",
+                    hint=f"see who has {self.root}/{id} open: fuser, lsof",
+                )
+            time.sleep(wait)
+            wait = min(2 * wait, 0.05)
+
+    def locked(self, id: str) -> bool:
+        """Whether someone else holds the container's lock."""
+        try:
+            fd = posix.open(id, _DIRECTORY, dir_fd=self._root())
+        except OSError:
+            return False
+        try:
+            # Shared, so that two who look are not taken for holders by each other.
+            flock(fd, LOCK_SH | LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            posix.close(fd)
+        return False
+
+    def save(self, state: State) -> None:
+        """Write the state, and its configuration if it was set. The caller has the lock."""
+        if state._changed:
+            self._write(state.id, "config.json", strict.dumps(state._config))
+            state._changed = False
+        document = {
+            "format": FORMAT,
+            "ociVersion": state.oci_version,
+            "id": state.id,
+            "pid": state.pid,
+            "pidStart": state.pid_start,
+            "status": state.status_hint,
+            "bundle": state.bundle,
+            "rootfs": state.rootfs,
+            "created": state.created,
+            "annotations": state.annotations,
+            "owner": state.owner,
+            "privatePid": state.private_pid,
+            "listener": state.listener,
+            "poststart": state.poststart,
+            "poststop": state.poststop,
+            "cgroup": state.cgroup,
+            "extra": state.extra,
+        }
+        self._write(state.id, "state.json", strict.dumps(document))
+        state._store = self
+
+    def remove(self, id: str) -> None:
+        """Remove the container's directory and all in it. The caller holds the lock.
+
+        state.json goes near the end: a removal that is killed half-way can be done again.
+        """
+        check_id(id)
+        root = self._root()
+        if root is None:
+            return
+        try:
+            fd = posix.open(id, _DIRECTORY, dir_fd=root)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise from_os_error(f"remove state directory {self.root}/{id}", error) from None
+        try:
+            if _empty(fd, keep="state.json"):
+                posix.unlink("state.json", dir_fd=fd)
+            posix.rmdir(id, dir_fd=root)
+        except OSError as error:
+            raise from_os_error(f"remove state directory {self.root}/{id}", error) from None
+        finally:
+            posix.close(fd)
+
+    def path(self, id: str, name: str = "") -> str:
+        """The path of a container's directory, or of a file in it."""
+        return f"{self.root}/{id}/{name}" if name else f"{self.root}/{id}"
+
+    def read(self, id: str, name: str) -> "bytes | None":
+        """A file of the container's directory, whole; None where there is none."""
+        return read_whole(f"{id}/{name}", self._root())
+
+    # -- the directory -------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether the state directory is there."""
+        return self._root() is not None
+
+    def _root(self) -> "int | None":
+        """A descriptor of the state directory, None where it does not exist.
+
+        Errors: it belongs to someone else or others may write to it: whoever can change the state
+        can have root signal processes and remove cgroups. One that a umask of 002 has left to its
+        group, and that is still empty, is taken from the group instead.
+        """
+        if self._fd >= 0:
+            return self._fd
+        try:
+            # A symbolic link is followed: /var/run and the like.
+            fd = posix.open(self.root, _DIRECTORY & ~posix.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise from_os_error("open state directory", error) from None
+        status = posix.fstat(fd)
+        user = posix.geteuid()
+        problem = ""
+        if status.st_uid != user:
+            problem = f"belongs to uid {status.st_uid}, not to {user}"
+        elif status.st_mode & 0o022 and not _taken_back(fd, status.st_mode):
+            problem = f"can be written by others (mode {status.st_mode & 0o7777:04o})"
+        if problem:
+            posix.close(fd)
+            raise Error(f"state directory {self.root} {problem}")
+        self._fd = fd
+        return fd
+
+    def _make_root(self) -> int:
+        """The state directory's descriptor; makes it and what is missing above it."""
+        fd = self._root()
+        if fd is not None:
+            return fd
+        path = ""
+        made = False
+        for part in self.root.strip("/").split("/"):
+            path += "/" + part
+            try:
+                posix.mkdir(path, self._mode() | 0o100)
+                made = True
+            except FileExistsError:
+                made = False
+            except OSError as error:
+                hint = ""
+                if error.errno == EACCES and posix.geteuid():
+                    hint = "without privileges set $XDG_RUNTIME_DIR, or --root to a directory of your own"
+                raise from_os_error("create state directory", error, hint=hint) from None
+        if made:
+            # The sticky bit keeps tmpfiles.d from clearing a user's directory of old files
+            # (XDG Base Directory Specification).
+            runtime_directory = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode(errors="replace")
+            sticky = bool(runtime_directory) and self.root.startswith(runtime_directory)
+            posix.chmod(self.root, self._mode() | (0o1000 if sticky else 0))
+        fd = self._root()
+        if fd is None:
+            raise Error(f"create state directory {self.root}: it has been removed again")
+        return fd
+
+    def _mode(self) -> int:
+        """Others may pass root's directories: a container's root has to reach its start socket."""
+        return 0o711 if posix.geteuid() == 0 else 0o700
+
+    def _try_lock(self, root: int, id: str) -> "Lock | None":
+        """The container's lock, or None while someone else has it. Errors: NotFound."""
+        try:
+            lock = Lock(posix.open(id, _DIRECTORY, dir_fd=root))
+        except OSError:
+            raise NotFound(MISSING) from None
+        try:
+            flock(lock.fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            lock.release()
+            return None
+        except OSError as error:
+            lock.release()
+            raise from_os_error(f"lock container {id}", error) from None
+        # Who waited for a `delete` now holds the lock of a directory that is no more.
+        if posix.fstat(lock.fd).st_nlink == 0:
+            lock.release()
+            return None
+        return lock
+
+    def _write(self, id: str, name: str, text: str) -> None:
+        """Replace a file of the container's directory at once."""
+        new = f"{id}/{name}.new"
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
+        root = self._make_root()
+        try:
+            fd = posix.open(new, flags, 0o600, dir_fd=root)
+            try:
+                rest = memoryview(text.encode())
+                while rest:
+                    rest = rest[posix.write(fd, rest) :]
+            finally:
+                posix.close(fd)
+            posix.rename(new, f"{id}/{name}", src_dir_fd=root, dst_dir_fd=root)
+        except OSError as error:
+            raise from_os_error(f"write {self.root}/{id}/{name}", error) from None
+
+
+# -- helpers -----------------------------------------------------------------------------------
+
+
+def _is_directory(root: int, name: str) -> bool:
+    try:
+        fd = posix.open(name, _DIRECTORY, dir_fd=root)
+    except OSError:
+        return False
+    posix.close(fd)
+    return True
+
+
+def _taken_back(fd: int, mode: int) -> bool:
+    """Whether nobody else could have put anything into the directory, nor can from here on: it was empty and only its
+    group could write to it, which it no longer can."""
+    if mode & 0o002 or posix.listdir(fd):
+        return False
+    try:
+        posix.fchmod(fd, mode & 0o7755)
+    except OSError:
+        return False  # a read-only file system
+    return not posix.listdir(fd)  # the group may have been faster
+
+
+def _empty(directory: int, keep: str = "") -> bool:
+    """Remove what is in a directory, except `keep`; symbolic links are not followed. Whether `keep` is there."""
+    kept = False
+    for name in posix.listdir(directory):
+        if name == keep:
+            kept = True
+            continue
+        try:
+            posix.unlink(name, dir_fd=directory)
+        except IsADirectoryError:
+            fd = posix.open(name, _DIRECTORY, dir_fd=directory)
+            try:
+                _empty(fd)
+            finally:
+                posix.close(fd)
+            posix.rmdir(name, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+    return kept
