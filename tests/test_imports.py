@@ -43,10 +43,10 @@ CORE = {
     *("pyrunc.options", "pyrunc.log"),
 }
 STATE = CORE | {
-    *("pyrunc.config", "pyrunc.config.strict", "pyrunc.container"),
+    *("pyrunc.config", "pyrunc.config.strict", "pyrunc.state"),
     *("pyrunc.state.ids", "pyrunc.state.state", "pyrunc.state.store"),
 }
-SIGNALS = STATE | {"pyrunc.state.processes", "pyrunc.kernel.signals"}
+SIGNALS = STATE | {"pyrunc.state.processes", "pyrunc.kernel", "pyrunc.kernel.signals", "pyrunc.container"}
 OWN = {
     "state": STATE | {"pyrunc.commands.state"},
     "kill": SIGNALS | {"pyrunc.commands.kill", "pyrunc.container.kill"},

@@ -21,7 +21,7 @@ Replace = Callable[..., Recorded]
 
 @pytest.fixture
 def replace(monkeypatch: pytest.MonkeyPatch) -> Replace:
-    """Put a recorder in the place of a function of pyrunc.container."""
+    """Put a recorder in the place of a function of pyrunc.container, or of a module in another package."""
 
     def do(module: str, function: str, result: object = 0) -> Recorded:
         calls: Recorded = []
@@ -34,7 +34,8 @@ def replace(monkeypatch: pytest.MonkeyPatch) -> Replace:
 
         fake = types.ModuleType(module)
         setattr(fake, function, record)
-        monkeypatch.setitem(sys.modules, f"pyrunc.container.{module}", fake)
+        name = module if "." in module else f"container.{module}"
+        monkeypatch.setitem(sys.modules, f"pyrunc.{name}", fake)
         return calls
 
     return do
@@ -206,7 +207,7 @@ def test_errors_say_which_command(
 
 def test_plan(replace: Replace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    calls = replace("plan", "show")
+    calls = replace("container.show_plan", "show")
     assert cli.main(["plan", "b"]) == 0
     assert cli.main(["plan", "/b", "--format", "json"]) == 0
     assert calls == [(f"{tmp_path}/b", "text"), ("/b", "json")]
@@ -214,7 +215,7 @@ def test_plan(replace: Replace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("command", ["checkpoint", "restore"])
 def test_checkpoint_and_restore(command: str, replace: Replace) -> None:
-    calls = replace(command, command)
+    calls = replace(f"checkpoint.{command}", command)
     assert cli.main([command, "--image-path", "/i", "--empty-ns", "network", "id"]) == 0
     assert calls == [("id", {"image-path": "/i", "empty-ns": ["network"]})]
 
