@@ -13,13 +13,16 @@ BIN := $(VENV)/bin
 EMBEDDED := build/embedded/pyrunc
 BUNDLES := hello limits userns terminal
 
-.PHONY: run test lint bench conformance test-engines setup build embedded bundles install uninstall clean
+.PHONY: run test test-all lint bench conformance test-engines setup build embedded bundles install uninstall clean
 
 run: embedded bundles
 	@$(PYTHON) tools/run_hello.py $(EMBEDDED)
 
 test: setup-test embedded bundles
 	@PYTEST_ARGS='$(PYTEST_ARGS)' tools/test
+
+test-all: setup-all embedded bundles
+	@PYTEST_ARGS='$(PYTEST_ARGS)' tools/test all
 
 lint: setup-test build
 	@tools/lint
@@ -30,15 +33,15 @@ bench: embedded
 conformance: setup build
 	@tests/conformance/run
 
-test-engines: setup-test build
+test-engines: setup-all build
 	@tests/engines/run
 
 setup:
 	@PYTHON='$(PYTHON)' tools/setup run
 
-setup-test:
-	@PYTHON='$(PYTHON)' tools/setup test
-.PHONY: setup-test
+setup-test setup-all: setup-%:
+	@PYTHON='$(PYTHON)' tools/setup $*
+.PHONY: setup-test setup-all
 
 build: setup
 	@$(BIN)/python tools/build_parts.py --launcher $(BIN)/pyrunc
