@@ -3,7 +3,8 @@
     python man/generate.py [--check]
 
 For each command the declaration in pyrunc/commands gives synopsis, description and options; a file
-man/text/COMMAND.8, if there is one, follows before SEE ALSO. The pages are kept in the repository,
+man/text/COMMAND.8, if there is one, follows, then the examples of man/examples/COMMAND.txt, which a test runs.
+Pages of other sections are prose alone: man/text/NAME.5. The pages are kept in the repository,
 so that an installation needs no generator; --check fails where they are not up to date.
 """
 
@@ -99,6 +100,25 @@ def prose(name: str) -> str:
     return file.read_text() if file.exists() else ""
 
 
+def examples(name: str) -> str:
+    """The section EXAMPLES: lines of prose, and below each, indented, what is typed after the prompt "# "."""
+    file = HERE / "examples" / f"{name}.txt"
+    if not file.exists():
+        return ""
+    out, literal = ".SH EXAMPLES\n", False
+    for line in file.read_text().splitlines():
+        typed = line.startswith("    ")
+        if typed and not literal:
+            out += ".PP\n.RS 4\n.nf\n"
+        elif literal and not typed:
+            out += ".fi\n.RE\n"
+        if not typed:
+            out += ".PP\n"
+        out += escaped(line.strip()) + "\n"
+        literal = typed
+    return out + (".fi\n.RE\n" if literal else "")
+
+
 def page(it: Command) -> str:
     """The page of one command."""
     name = f"pyrunc-{it.name}"
@@ -113,6 +133,7 @@ def page(it: Command) -> str:
         + ".SH OPTIONS\n"
         + options([*it.flags, HELP])
         + prose(it.name)
+        + examples(it.name)
         + see_also(related)
     )
 
