@@ -15,8 +15,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from pyrunc import SPEC_VERSION, __version__, cli  # noqa: E402
+from pyrunc import SPEC_VERSION, cli  # noqa: E402
 from pyrunc.arguments import HELP, NUMBER, SWITCH, Command, Flag  # noqa: E402
+from pyrunc.config.reference import members  # noqa: E402
 
 DOT = (".", "'")
 
@@ -83,9 +84,10 @@ def options(flags: list[Flag]) -> str:
     return "".join(option(flag) for flag in flags if flag.help)
 
 
-def top(name: str) -> str:
+def top(name: str, section: int = 8) -> str:
     """The first line of a page."""
-    return f'.TH {name.upper()} 8 "" "pyrunc {__version__}" "System Administration"\n'
+    about = "System Administration" if section == 8 else "File Formats"
+    return f'.TH {name.upper()} {section} "" "pyrunc" "{about}"\n'
 
 
 def see_also(names: list[str]) -> str:
@@ -96,7 +98,7 @@ def see_also(names: list[str]) -> str:
 
 def prose(name: str) -> str:
     """What man/text has for a page."""
-    file = HERE / "text" / f"{name}.8"
+    file = HERE / "text" / (name if name.endswith(".5") else f"{name}.8")
     return file.read_text() if file.exists() else ""
 
 
@@ -159,6 +161,23 @@ def overview(commands: list[Command]) -> str:
     )
 
 
+def configuration() -> str:
+    """pyrunc-config(5), from the schemas."""
+    entries = ""
+    for it in members():
+        required = ", required" if it.required else ""
+        entries += f".TP\n.BR {escaped(it.path)} \" ({escaped(it.type)}{required})\"\n"
+        entries += f"{escaped(it.description)}\n.br\n{escaped(it.section)}\n"
+    return (
+        top("pyrunc-config", 5)
+        + ".SH NAME\npyrunc\\-config \\- the members of config.json\n"
+        + prose("pyrunc-config.5").replace("@SPEC@", SPEC_VERSION)
+        + ".SH MEMBERS\n"
+        + entries
+        + see_also(["pyrunc", "pyrunc-spec", "pyrunc-plan"])
+    )
+
+
 RELATED = {
     "checkpoint": ("restore",),
     "create": ("start", "run", "delete", "plan", "spec"),
@@ -185,6 +204,7 @@ def pages() -> dict[str, str]:
     commands = [cli.load(name).COMMAND for name in cli.COMMANDS]
     made = {f"pyrunc-{it.name}.8": page(it) for it in commands}
     made["pyrunc.8"] = overview(commands)
+    made["pyrunc-config.5"] = configuration()
     return made
 
 

@@ -73,7 +73,7 @@ def main(argv: "Sequence[str] | None" = None) -> int:
             return _help("")
         name = words[0]
         if name in ("help", "h"):
-            return _help(words[1] if len(words) > 1 else "")
+            return _help(words[1] if len(words) > 1 else "", words[2:])
         globals_ = _globals(options)
         if name not in COMMANDS:
             return _unknown(name)
@@ -179,13 +179,15 @@ def _version() -> int:
     return 0
 
 
-def _help(name: str) -> int:
-    from pyrunc import usage
+def _help(name: str, words: "Sequence[str]" = ()) -> int:
+    from pyrunc import topics, usage
 
     if not name:
         write(usage.overview(GLOBAL_FLAGS, [load(command).COMMAND for command in COMMANDS]))
     elif name in COMMANDS:
         write(usage.command(load(name).COMMAND))
+    elif name in topics.TOPICS:
+        write(topics.show(name, words))
     else:
         return _unknown(name)
     return 0

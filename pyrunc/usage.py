@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from pyrunc import SPEC_VERSION, __version__
 from pyrunc.arguments import HELP, NUMBER, SWITCH, Command, Flag
+from pyrunc.topics import TOPICS
 
 OVERVIEW = """\
 pyrunc creates and runs containers as the Open Container Initiative specifies
@@ -43,6 +44,7 @@ def overview(global_flags: Sequence[Flag], commands: Sequence[Command]) -> str:
             "USAGE:\n   pyrunc [global options] command [command options] [arguments...]\n",
             f"VERSION:\n   {__version__}\n   spec: {SPEC_VERSION}\n",
             "COMMANDS:\n" + columns((it.name, it.summary) for it in commands),
+            "TOPICS (pyrunc help TOPIC):\n" + columns((name, about) for name, (about, _) in TOPICS.items()),
             "GLOBAL OPTIONS:\n" + flags([*global_flags, HELP]),
         ]
     )

@@ -29,7 +29,7 @@ BELOW["setup"] = BELOW["foreground"] | {"foreground"}
 BELOW["container"] = BELOW["setup"] | {"setup"}
 BELOW["checkpoint"] = BELOW["container"] | {"container"}
 # These may import everything below them, but nothing below may import them.
-TOP = {"cli", "arguments", "usage", "commands", "__main__"}
+TOP = {"cli", "arguments", "topics", "usage", "commands", "__main__"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

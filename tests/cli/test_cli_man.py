@@ -66,7 +66,7 @@ def test_pages_are_up_to_date() -> None:
 
 
 @pytest.mark.host
-@pytest.mark.parametrize("page", sorted(MAN.glob("*.8")), ids=lambda page: str(page.name))
+@pytest.mark.parametrize("page", sorted(MAN.glob("*.[58]")), ids=lambda page: str(page.name))
 def test_markup(page: Path) -> None:
     groff = shutil.which("groff")
     if not groff:
