@@ -7,13 +7,14 @@ PREFIX ?= /usr/local
 PYTHON ?= /usr/bin/python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+ATTACK_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := build/embedded/pyrunc
 BUNDLES := hello limits userns terminal
 
-.PHONY: run test test-all lint bench conformance test-engines setup build embedded bundles install uninstall clean
+.PHONY: run test test-all attack lint bench conformance test-engines setup build embedded bundles install uninstall clean
 
 run: embedded bundles
 	@$(PYTHON) tools/run_hello.py $(EMBEDDED)
@@ -32,6 +33,9 @@ bench: embedded
 
 conformance: setup build
 	@tests/conformance/run
+
+attack: setup-test build
+	@cd tests && ../$(BIN)/python -m security.attack $(ATTACK_ARGS)
 
 test-engines: setup-all build
 	@tests/engines/run

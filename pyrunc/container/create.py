@@ -38,6 +38,7 @@ from pyrunc.setup.host import (
     check_selinux,
     has_filter,
     listening_socket,
+    may_drop_groups,
     oom_killed,
     own_capabilities,
     send_fd,
@@ -121,6 +122,8 @@ class Creation(Making):
             from pyrunc.kernel.mountinfo import exposed_mounts
 
             facts.exposed = exposed_mounts(rootfs)
+        if Namespaces(config).has("user"):
+            facts.may_drop_groups = may_drop_groups()
         self._seccomp()
         self._check_capabilities()
         self.lock = self.store.create(request.id)
@@ -250,6 +253,7 @@ class Creation(Making):
         self.tell_made()
         self.end_agent()
         self.state.set_process(self.pid)
+        self._record_user_namespace()
         self.adjust_oom_score(self.config["process"])
         self._move_network_devices()
         self._intel_rdt()
@@ -276,6 +280,15 @@ class Creation(Making):
             facts.by_pid = facts.cgroup is not None
             self.plan = plan = compile_create(self.config, facts)
             agent = plan.agent.items[plan.clone :]
+
+    def _record_user_namespace(self) -> None:
+        """Which one it is, for exec: the container's first process may leave it."""
+        spaces = Namespaces(self.config)
+        if spaces.has("user"):
+            assert self.state is not None
+            joined = [path for kind, path, _ in spaces.joined if kind == "user"]
+            path = joined[0] if joined else f"/proc/{self.pid}/ns/user"
+            self.state.extra["userNamespace"] = posix.stat(path).st_ino
 
     def _intel_rdt(self) -> None:
         config = self.config.get("linux", {}).get("intelRdt")

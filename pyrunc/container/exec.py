@@ -14,7 +14,7 @@ No lock is taken: what is known of a container does not change by what runs in i
 """
 
 import posix
-from fcntl import F_DUPFD_CLOEXEC, fcntl
+from fcntl import F_DUPFD_CLOEXEC, fcntl, ioctl
 
 from pyrunc.errors import Error, from_os_error
 from pyrunc.foreground.wait import attend, block_signals
@@ -29,6 +29,7 @@ from pyrunc.kernel.uapi import (
     ENOSYS,
     EOPNOTSUPP,
     EPERM,
+    NS_GET_PARENT,
 )
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
@@ -36,13 +37,20 @@ from pyrunc.machine.session import Lost, Session, pair
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
 from pyrunc.plan.lookup import LookUp, environment, home_of
-from pyrunc.plan.namespaces import FLAGS, KEEP_GROUPS
+from pyrunc.plan.namespaces import FLAGS, KEEP_GROUPS, Namespaces
 from pyrunc.plan.process import check_capabilities
 from pyrunc.setup import step_errors
 from pyrunc.setup.drive import conduct
 from pyrunc.setup.exec_cgroup import Place
 from pyrunc.setup.exec_process import check_mapped, exec_process, read_process, resolve
-from pyrunc.setup.host import check_selinux, has_filter, own_capabilities, raise_hard_limits, send_fd
+from pyrunc.setup.host import (
+    check_selinux,
+    has_filter,
+    may_drop_groups,
+    own_capabilities,
+    raise_hard_limits,
+    send_fd,
+)
 from pyrunc.setup.process import NO_OPENAT2, Making, check_console, check_preserved
 from pyrunc.state.processes import open_init
 from pyrunc.state.state import State
@@ -54,7 +62,7 @@ if TYPE_CHECKING:
     from signal import SIG_SETMASK, pthread_sigmask
     from typing import Any
 
-    from pyrunc.config.types import Process
+    from pyrunc.config.types import IDMapping, Process
     from pyrunc.machine.session import Reply
     from pyrunc.options import Globals
     from pyrunc.setup.request import ExecRequest
@@ -112,6 +120,7 @@ class Execution(Making):
         self.place: Place | None = None
         self.pidfd = -1
         self.cgroup_ns = -1
+        self.userns = -1
         self.plan: ExecPlan | None = None
 
     # -- before there is a process ---------------------------------------------------------------
@@ -154,11 +163,16 @@ class Execution(Making):
         self.place = Place(state, request.cgroup)
 
     def _look_at_namespaces(self) -> None:
-        """Which namespaces are not pyrunc's too: joining one's own user namespace is an error."""
+        """Which namespaces the container has by its configuration, and not pyrunc too: joining one's own user namespace
+        is an error. Others that its first process has made since are that process's own affair."""
         facts = self.facts
         proc = f"/proc/{self.state.pid}"
+        config: Any = self.state.config
+        configured = Namespaces(config)
         try:
             for kind, flag in FLAGS.items():
+                if not configured.has(kind):
+                    continue
                 name = _FILES.get(kind, kind)
                 try:
                     ours = posix.stat(f"/proc/self/ns/{name}")
@@ -168,9 +182,9 @@ class Execution(Making):
                 if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino):
                     facts.spaces |= flag
             if facts.spaces & CLONE_NEWUSER:
-                self.maps = read_file(f"{proc}/uid_map"), read_file(f"{proc}/gid_map")
+                facts.may_drop_groups = may_drop_groups()
+                self._user_namespace(proc)
                 facts.ids = lowest_id(self.maps[0]), lowest_id(self.maps[1])
-                facts.deny_setgroups = read_file(f"{proc}/setgroups").strip() == b"deny"
             if facts.spaces & CLONE_NEWCGROUP:
                 self.cgroup_ns = posix.open(f"{proc}/ns/cgroup", posix.O_RDONLY | posix.O_CLOEXEC)
         except (FileNotFoundError, ProcessLookupError):
@@ -178,6 +192,28 @@ class Execution(Making):
         except OSError as error:
             raise from_os_error("error looking at the container's namespaces", error) from None
         facts.rootfs = self.state.rootfs
+
+    def _user_namespace(self, proc: str) -> None:
+        """The maps of the container's user namespace, and a descriptor of it where its first process has left it.
+
+        A process may always make a user namespace for itself. What it allows in that, and maps, says nothing about the
+        container's: there it could keep everyone else out, or have him come with the groups of who called pyrunc.
+        """
+        facts = self.facts
+        made = self.state.extra.get("userNamespace")
+        if not made or posix.stat(f"{proc}/ns/user").st_ino == made:
+            self.maps = read_file(f"{proc}/uid_map"), read_file(f"{proc}/gid_map")
+            facts.deny_setgroups = read_file(f"{proc}/setgroups").strip() == b"deny"
+            return
+        self.userns = posix.open(f"{proc}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+        linux = self.state.config.get("linux") or {}
+        self.maps = map_text(linux.get("uidMappings")), map_text(linux.get("gidMappings"))
+        if not all(self.maps):
+            raise Error("the container's first process has left the user namespace that it was started in")
+        while posix.fstat(self.userns).st_ino != made:
+            above = ioctl(self.userns, NS_GET_PARENT)
+            posix.close(self.userns)
+            self.userns = above
 
     def _check_mapped(self) -> None:
         if self.facts.spaces & CLONE_NEWUSER:
@@ -217,6 +253,9 @@ class Execution(Making):
             number = fcntl(self.cgroup_ns, F_DUPFD_CLOEXEC, lowest)
             facts.cgroup_ns = Fd(number, "cgroup namespace")
             inherit.append(facts.cgroup_ns)
+        if self.userns >= 0:
+            facts.userns = Fd(fcntl(self.userns, F_DUPFD_CLOEXEC, lowest), "user namespace")
+            inherit.append(facts.userns)
         if self.place is not None and self.place.fd >= 0:
             facts.cgroup = Fd(fcntl(self.place.fd, F_DUPFD_CLOEXEC, lowest), "cgroup")
             inherit.append(facts.cgroup)
@@ -360,10 +399,16 @@ class Execution(Making):
             self.session.close()
         if self.place is not None:
             self.place.close()
-        for fd in (self.pidfd, self.cgroup_ns):
+        for fd in (self.pidfd, self.cgroup_ns, self.userns):
             if fd >= 0:
                 posix.close(fd)
-        self.pidfd = self.cgroup_ns = -1
+        self.pidfd = self.cgroup_ns = self.userns = -1
+
+
+def map_text(maps: "Iterable[IDMapping] | None") -> bytes:
+    """Maps as uid_map and gid_map have them."""
+    lines = (f"{it['containerID']} {it['hostID']} {it['size']}\n" for it in maps or ())
+    return "".join(lines).encode()
 
 
 def lowest_id(text: bytes) -> int:

@@ -52,6 +52,7 @@ class Facts:
     None where the
     child is added by pid or there is none (by_pid tells which). old_clone: without clone3(2), so by pid too.
     before_clone: appends what the agent shall do first (device program).
+    privileged: whether pyrunc is root where it is; may_drop_groups: whether setgroups(2) is allowed there, too.
     exposed: for --no-pivot. hook_state: what startContainer hooks read. hook_files: where hooks inside the
     container write to, None for what is kept for errors. seccomp: what plan.filter.load_filter takes.
     """
@@ -73,6 +74,7 @@ class Facts:
         "keyring",
         "listener",
         "lowest",
+        "may_drop_groups",
         "old_clone",
         "pivot",
         "privileged",
@@ -101,6 +103,7 @@ class Facts:
         self.pivot = True
         self.keyring = True
         self.privileged = True
+        self.may_drop_groups = True
         self.seccomp: tuple[bytes, int, bool] | None = None
 
 
@@ -148,12 +151,17 @@ def _agent(
     plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.Namespaces
 ) -> None:
     p = plan.agent
+    seen = not facts.privileged and bool(spaces.new & (CLONE_NEWUSER | CLONE_NEWTIME))
+    if seen:
+        namespaces.show(p, True)
     if spaces.new & CLONE_NEWTIME:
         from pyrunc.plan.timens import TimeNamespace
 
         plan.time = TimeNamespace(config, spaces)
         plan.time.prepare(p)
-    namespaces.begin(p, facts.lowest, dumpable=bool(spaces.new & CLONE_NEWUSER))
+    if seen and not spaces.new & CLONE_NEWUSER:
+        namespaces.show(p, False)
+    namespaces.begin(p, facts.lowest)
     if facts.before_clone is not None:
         facts.before_clone(p)
     if {"apparmorProfile", "selinuxLabel"} & config["process"].keys():
@@ -162,6 +170,8 @@ def _agent(
         plan.proc = lsm.host_proc(p)
     if plan.time is not None:
         plan.time.before_join(p)
+    if spaces.joins("user") and facts.may_drop_groups and not _keeps_groups(config):
+        namespaces.drop_groups(p)
     namespaces.join(p, spaces)
     if plan.time is not None:
         plan.time.before_clone(p)
@@ -186,8 +196,14 @@ def _child(
     if plan.time is not None:
         plan.time.after_clone(p)
     if spaces.has("user"):
-        keep = bool(config.get("annotations", {}).get(namespaces.KEEP_GROUPS))
-        namespaces.become_root(p, *base_ids(config), "/linux/uidMappings", keep_groups=keep)
+        before = spaces.joins("user") and facts.may_drop_groups
+        namespaces.become_root(
+            p,
+            *base_ids(config),
+            "/linux/uidMappings",
+            drop=not before and not _keeps_groups(config),
+            may_fail=not facts.may_drop_groups,
+        )
         if spaces.new & CLONE_NEWIPC:
             # Made by the namespace's root, whose /dev/mqueue is then.
             p.about("error creating the ipc namespace", spaces.pointers["ipc"])
@@ -228,6 +244,10 @@ def _child(
         rootfs.change_root(p, facts.rootfs)
     _names(p, config)
     _prepare_process(plan, config, root)
+
+
+def _keeps_groups(config: "Config") -> bool:
+    return bool(config.get("annotations", {}).get(namespaces.KEEP_GROUPS))
 
 
 def _loopback(p: Program, pointer: str) -> None:

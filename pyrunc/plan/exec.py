@@ -47,7 +47,9 @@ class Accounts:
 class ExecFacts:
     """What a plan needs to know beside the process object.
 
-    pidfd: the container's init. spaces: CLONE_NEW* of its namespaces that are not pyrunc's too.
+    pidfd: the container's init. spaces: CLONE_NEW* of the namespaces that its configuration has and that are not
+    pyrunc's too. userns: the container's user namespace, where its init has left it.
+    may_drop_groups: whether pyrunc is root, and setgroups(2) is allowed where it is.
     cgroup_ns: its cgroup namespace, if that is among them. cgroup: the directory to be born in;
     None without one. by_pid: pyrunc puts the child into its cgroup. old_clone: without clone3(2).
     rootfs: what to chroot to where the container has no mount namespace. ids: uid and gid of root in its user
@@ -67,6 +69,7 @@ class ExecFacts:
         "keyring",
         "linux",
         "lowest",
+        "may_drop_groups",
         "names",
         "old_clone",
         "pidfd",
@@ -74,6 +77,7 @@ class ExecFacts:
         "rootfs",
         "seccomp",
         "spaces",
+        "userns",
     )
 
     def __init__(self) -> None:
@@ -85,6 +89,8 @@ class ExecFacts:
         self.by_pid = False
         self.old_clone = False
         self.spaces = 0
+        self.userns: Fd | None = None
+        self.may_drop_groups = True
         self.rootfs = ""
         self.ids = (0, 0)
         self.deny_setgroups = False
@@ -117,7 +123,7 @@ def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
     """The plan of `exec`, but for the clone and what follows the syncs Accounts and LookUp."""
     plan = ExecPlan()
     p = plan.agent
-    namespaces.begin(p, facts.lowest, dumpable=False)
+    namespaces.begin(p, facts.lowest)
     initial = (spec.get("execCPUAffinity") or {}).get("initial")
     if initial:
         affinity.run_on(p, initial, f"{facts.pointer}/execCPUAffinity/initial")
@@ -126,10 +132,7 @@ def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
         from pyrunc.plan import lsm
 
         proc = lsm.host_proc(p)
-    joined = facts.spaces & ~CLONE_NEWCGROUP
-    if joined:
-        p.about("error joining the container's namespaces")
-        p.call("setns", facts.pidfd, joined, key="join")
+    _join(p, facts)
     _enter(plan, spec, facts, proc)
     if facts.names:
         p = plan.child
@@ -140,6 +143,27 @@ def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
     else:
         plan.child.items += prepare(plan, spec, facts).items
     return plan
+
+
+def _join(p: Program, facts: ExecFacts) -> None:
+    joined = facts.spaces & ~CLONE_NEWCGROUP
+    if not joined:
+        return
+    if joined & CLONE_NEWUSER and facts.may_drop_groups and not facts.keep_groups:
+        namespaces.drop_groups(p)
+    p.about("error joining the container's namespaces")
+    if facts.userns is None:
+        p.call("setns", facts.pidfd, joined, key="join")
+        return
+    # The container's first process is in a user namespace of its own by now. The others are joined with the rights
+    # of root outside, or else with those that the user has in the namespace that he made.
+    others = joined & ~CLONE_NEWUSER
+    if not facts.may_drop_groups:
+        p.call("setns", facts.userns, CLONE_NEWUSER, key="join")
+    p.call("setns", facts.pidfd, others, key="join")
+    if facts.may_drop_groups:
+        p.call("setns", facts.userns, CLONE_NEWUSER, key="join")
+    p.call("close", facts.userns)
 
 
 def clone(plan: ExecPlan, facts: ExecFacts) -> "tuple[Program, Program]":
@@ -186,7 +210,8 @@ def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts, proc: "Reg | None"
         # With it alone the kernel decides (config.md, "execCPUAffinity"); without both, not pyrunc's caller.
         affinity.run_anywhere(p)
     if facts.spaces & CLONE_NEWUSER:
-        namespaces.become_root(p, *facts.ids, "", keep_groups=facts.keep_groups)
+        drop = not facts.may_drop_groups and not facts.keep_groups and not facts.deny_setgroups
+        namespaces.become_root(p, *facts.ids, "", drop=drop)
     _label(p, spec, facts, proc)
     p.call("umask", 0)
     p.about("error entering the container's root file system")

@@ -87,12 +87,10 @@ class Namespaces:
         return any(kind == name for name, _, _ in self.joined)
 
 
-def begin(p: Program, lowest: int, *, dumpable: bool) -> None:
-    """What every host agent does first: mark all descriptors that are not the container's close-on-exec, and hide.
+def begin(p: Program, lowest: int) -> None:
+    """What every host agent does first: mark all descriptors that are not the container's close-on-exec.
 
-    lowest: the first descriptor that the container must not get. dumpable: only where a less privileged pyrunc
-    still has
-    to write the id maps below /proc/PID, which belongs to root for a process that is not dumpable.
+    lowest: the first descriptor that the container must not get.
     """
     p.about("error preparing the host agent")
     p.call("close_range", lowest, LAST_FD, CLOSE_RANGE_CLOEXEC)
@@ -100,9 +98,18 @@ def begin(p: Program, lowest: int, *, dumpable: bool) -> None:
     for signal in (32, 33):
         # The C library ignores its own two signals in what posix_spawn starts, and ignored stays ignored.
         p.call("rt_sigaction", signal, bytes(32), None, 8)
-    if not dumpable:
-        # CVE-2016-9962: whoever is in a namespace that is joined must not trace or look into us.
-        p.call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def show(p: Program, seen: bool) -> None:
+    """Let the files below /proc/PID belong to the process's user (seen), or to root, as from its first instruction on
+    (init.c): then nobody without CAP_SYS_PTRACE in pyrunc's own user namespace can look into it or trace it, whatever
+    user namespaces he owns (CVE-2016-9962).
+
+    Only a pyrunc without privileges needs to be seen, as it writes to files below /proc/PID. It gives nothing away: its
+    processes have the ids and the file systems of a user who could do all that they can.
+    """
+    p.about("error preparing the host agent")
+    p.call("prctl", PR_SET_DUMPABLE, int(seen), 0, 0, 0)
 
 
 def join(p: Program, namespaces: Namespaces) -> None:
@@ -177,17 +184,25 @@ def begin_child(p: Program, session: Fd, agent: Fd) -> None:
     p.call("close", agent)
 
 
+def drop_groups(p: Program) -> None:
+    """Give up the caller's supplementary groups, before a user namespace is joined: whoever rules in that can have
+    denied setgroups(2) there, and would have a process with root's groups before him."""
+    p.about("error giving up the caller's supplementary groups")
+    p.call("setgroups", 0, None)
+
+
 def become_root(
-    p: Program, uid: int, gid: int, pointer: str, *, keep_groups: bool = False
+    p: Program, uid: int, gid: int, pointer: str, *, drop: bool, may_fail: bool = False
 ) -> None:
     """Take the ids of root in a user namespace that was just entered: until then the process has none in it.
 
-    keep_groups: the caller's supplementary groups stay.
+    drop: give up the caller's supplementary groups; not where they went before (drop_groups), or are to stay.
+    may_fail: setgroups(2) may be denied, as who maps his own ids without privileges has to do.
     """
     p.about("error becoming root in the user namespace", pointer)
     p.call("setresgid", gid, gid, gid)
-    if not keep_groups:
-        p.call("setgroups", 0, None, ok=(EPERM,))
+    if drop:
+        p.call("setgroups", 0, None, ok=(EPERM,) if may_fail else ())
     # Capabilities stay: the uid that is left is not the namespace's root.
     p.call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
     p.call("setresuid", uid, uid, uid)

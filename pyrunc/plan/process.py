@@ -173,6 +173,9 @@ def user(p: Program, process: "Process", pointer: str, *, deny_setgroups: bool) 
     p.about("unable to setuid", f"{pointer}/user/uid")
     p.call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
     p.call("setresuid", uid, uid, uid)
+    if uid:
+        # A change of ids sets what fs.suid_dumpable says.
+        p.call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
     p.call("prctl", PR_SET_KEEPCAPS, 0, 0, 0, 0)
     umask = account.get("umask")
     p.call("umask", DEFAULT_UMASK if umask is None else umask)

@@ -48,7 +48,7 @@ class TimeNamespace:
         self.proc: Reg | None = None
 
     def prepare(self, p: Program) -> None:
-        """The agent's first steps. Before it hides: what is below its /proc/self is not an unprivileged user's then.
+        """The agent's first steps. An unprivileged user's agent is seen meanwhile: /proc/self is root's otherwise.
 
         Whether the offsets may be written is asked of who opened the file, and the user who made the user namespace
         that is joined has all capabilities in it.

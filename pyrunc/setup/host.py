@@ -41,6 +41,17 @@ def own_capabilities() -> int:
     return found & bounding
 
 
+def may_drop_groups() -> bool:
+    """Whether this process may give up its supplementary groups: it is root, and the user namespace that it is in
+    was made by someone who need not deny setgroups(2) (user_namespaces(7))."""
+    if posix.geteuid():
+        return False
+    try:
+        return read_file("/proc/self/setgroups").strip() != b"deny"
+    except FileNotFoundError:
+        return True  # a kernel without user namespaces
+
+
 def selinux_enabled() -> bool:
     """Whether the kernel has SELinux and a policy: without one it calls every process "kernel"."""
     try:

@@ -35,12 +35,12 @@ from pyrunc.kernel.uapi import (
     MS_REC,
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
-    PR_SET_DUMPABLE,
 )
 from pyrunc.machine.ops import CONVERSATION, SESSION, At, Label, Program, Reg, Registers, Space, Step, Words
 from pyrunc.machine.session import Agent, Session
 from pyrunc.plan.devices import Node, attributes
 from pyrunc.plan.mountapi import IdMap, mount_attr, set_attributes
+from pyrunc.plan.namespaces import show
 from pyrunc.setup import step_errors
 
 TYPE_CHECKING = False
@@ -172,11 +172,6 @@ class HostMounts:
         if self._session is None:
             self._agent = Agent(self._lowest)
             self._session = self._agent.__enter__()
-            p = Program()
-            p.about("error preparing the host agent")
-            p.call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
-            p.sync("hidden")
-            self._session.run(p)
         return self._session
 
     def _enter(self) -> Session:
@@ -236,8 +231,9 @@ def make_user_namespace(uids: "list[IDMapping]", gids: "list[IDMapping]", lowest
     with agent as session:
         p = Program()
         p.about(key.why, key.at)
-        # The maps belong to root where the process cannot be dumped.
-        p.call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
+        if posix.geteuid():
+            show(p, True)
+            p.about(key.why, key.at)
         p.call("unshare", CLONE_NEWUSER)
         p.sync("made")
         step_errors.check(session.run(p), step_errors.INIT)

@@ -42,14 +42,16 @@ def compiled(spec: Any = None, **changes: Any) -> tuple[list[Step], list[Step]]:
     return steps(plan.agent, cloning), steps(begin, plan.child)
 
 
-def test_agent_hides_before_it_joins() -> None:
+def test_descriptors_are_marked_before_it_joins() -> None:
     agent, _ = compiled()
     order = [step.name for step in agent]
     assert order.index("close_range") < order.index("setns")
-    assert order.index("prctl") < order.index("setns")
-    hide = [step for step in agent if step.name == "prctl" and step.args[:2] == (4, 0)]
-    assert hide
-    assert agent.index(hide[0]) < order.index("setns")
+
+
+def test_root_gives_its_groups_up_before_it_joins_a_user_namespace() -> None:
+    agent, _ = compiled(spaces=CLONE_NEWUSER | CLONE_NEWNS)
+    order = [step.name for step in agent]
+    assert order.index("setgroups") < order.index("setns")
 
 
 def test_all_namespaces_but_that_of_cgroups_in_one_call() -> None:

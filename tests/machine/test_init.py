@@ -28,6 +28,15 @@ def values(agent: Agent, p: Program, *regs: Reg) -> list[int]:
     return [word(reply.data, reg.index) for reg in regs]
 
 
+def test_it_hides_before_it_takes_a_program() -> None:
+    """CVE-2016-9962: what belongs to root below /proc/PID is out of reach for who owns a user namespace only."""
+    with running() as agent:
+        p = Program()
+        dumpable = p.reg("dumpable")
+        p.call("prctl", 3, 0, 0, 0, 0, dst=dumpable)  # PR_GET_DUMPABLE
+        assert values(agent, p, dumpable) == [0]
+
+
 def test_results_go_to_registers() -> None:
     with running() as agent:
         p = Program()
