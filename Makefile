@@ -35,7 +35,7 @@ conformance: setup build
 	@tests/conformance/run
 
 attack: setup-test build
-	@cd tests && ../$(BIN)/python -m security.attack $(ATTACK_ARGS)
+	@cd tests && ../$(BIN)/python -m security.attack.attack $(ATTACK_ARGS)
 
 test-engines: setup-all build
 	@tests/engines/run

@@ -23,7 +23,7 @@ from pyrunc.config.load import load_config
 from pyrunc.container.create_syncs import Answers
 from pyrunc.errors import Error
 from pyrunc.kernel.files import real_path, write_pid_file
-from pyrunc.kernel.uapi import ENOSYS
+from pyrunc.kernel.uapi import CLONE_NEWUSER, ENOSYS
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Step
 from pyrunc.machine.session import Lost, Session, pair
@@ -214,7 +214,11 @@ class Creation(Making):
 
     def _check_capabilities(self) -> None:
         process = self.config["process"]
-        if not process.get("capabilities") or Namespaces(self.config).has("user"):
+        spaces = Namespaces(self.config)
+        if spaces.new & CLONE_NEWUSER and posix.geteuid() == 0:
+            assert self.facts is not None
+            self.facts.capabilities = own_capabilities()
+        if not process.get("capabilities") or spaces.has("user"):
             return
         sets = Sets(process.get("capabilities"))
         check_capabilities(sets.permitted | sets.effective | sets.inheritable, own_capabilities())

@@ -17,7 +17,7 @@ from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.create import CreatePlan, Facts, compile_create, finish
 from pyrunc.plan.lookup import candidates, environment
 from pyrunc.plan.namespaces import Namespaces
-from pyrunc.setup.host import has_filter
+from pyrunc.setup.host import has_filter, own_capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def facts_for(config: "Config", bundle: str) -> Facts:
     path = path if path.startswith("/") else f"{bundle}/{path}"
     facts = Facts(bundle.rpartition("/")[2] or "container", bundle, _real(path))
     facts.privileged = posix.geteuid() == 0
+    facts.capabilities = own_capabilities()
     facts.cgroup_path = f"/{facts.id}"
     linux = config.get("linux") or {}
     if facts.privileged and facts.cgroup is not None:

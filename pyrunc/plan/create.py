@@ -51,7 +51,8 @@ class Facts:
     container's. agent, child, listener: descriptors that the agent inherits. cgroup: the cgroup's directory,
     None where the
     child is added by pid or there is none (by_pid tells which). old_clone: without clone3(2), so by pid too.
-    before_clone: appends what the agent shall do first (device program).
+    before_clone: appends what the agent shall do first (device program). capabilities: pyrunc's own, where a new user
+    namespace asks for them.
     privileged: whether pyrunc is root where it is; may_drop_groups: whether setgroups(2) is allowed there, too.
     exposed: for --no-pivot. hook_state: what startContainer hooks read. hook_files: where hooks inside the
     container write to, None for what is kept for errors. seccomp: what plan.filter.load_filter takes.
@@ -62,6 +63,7 @@ class Facts:
         "before_clone",
         "bundle",
         "by_pid",
+        "capabilities",
         "cgroup",
         "cgroup_flags",
         "cgroup_mount",
@@ -95,6 +97,7 @@ class Facts:
         self.cgroup_flags: tuple[str, ...] = ()
         self.cgroup_path = ""
         self.by_pid = False
+        self.capabilities = 0
         self.old_clone = False
         self.before_clone: Callable[[Program], None] | None = None
         self.exposed: list[tuple[str, str]] = []
@@ -175,6 +178,11 @@ def _agent(
     namespaces.join(p, spaces)
     if plan.time is not None:
         plan.time.before_clone(p)
+    if spaces.new & CLONE_NEWUSER and facts.privileged:
+        from pyrunc.plan.userns_owner import become_owner, owner_of
+
+        p.about("error preparing the user namespace", spaces.pointers["user"])
+        become_owner(p, owner_of(config.get("linux", {}).get("uidMappings") or []), facts.capabilities)
     plan.clone = len(p.items)
     cgroup = None if facts.by_pid else facts.cgroup
     new = spaces.new & ~CLONE_NEWIPC if spaces.has("user") else spaces.new

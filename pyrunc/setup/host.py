@@ -112,14 +112,14 @@ def raise_hard_limits(pid: int, process: "Process") -> None:
 
     for limit in limits:
         number = RLIMIT_NUMBERS[limit["type"]]
-        soft, hard = resource.prlimit(pid, number)
         # -1 is no limit at all.
         wanted = limit["hard"] if limit["hard"] < 1 << 63 else -1
-        if hard != -1 and (wanted == -1 or wanted > hard):
-            try:
+        try:
+            soft, hard = resource.prlimit(pid, number)
+            if hard != -1 and (wanted == -1 or wanted > hard):
                 resource.prlimit(pid, number, (soft, wanted))
-            except (OSError, ValueError):
-                return
+        except (PermissionError, ValueError):  # ValueError: Python's word for EPERM and EINVAL of a limit
+            return
 
 
 def listening_socket(folder: str, name: str, lowest: int) -> int:

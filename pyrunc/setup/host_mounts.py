@@ -41,7 +41,9 @@ from pyrunc.machine.session import Agent, Session
 from pyrunc.plan.devices import Node, attributes
 from pyrunc.plan.mountapi import IdMap, mount_attr, set_attributes
 from pyrunc.plan.namespaces import show
+from pyrunc.plan.userns_owner import become_owner, owner_of
 from pyrunc.setup import step_errors
+from pyrunc.setup.host import own_capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,6 +236,8 @@ def make_user_namespace(uids: "list[IDMapping]", gids: "list[IDMapping]", lowest
         if posix.geteuid():
             show(p, True)
             p.about(key.why, key.at)
+        else:
+            become_owner(p, owner_of(uids), own_capabilities())
         p.call("unshare", CLONE_NEWUSER)
         p.sync("made")
         step_errors.check(session.run(p), step_errors.INIT)
