@@ -72,9 +72,10 @@ def open_in_root(
 
 class Target:
     """What the container layer has to make when a mount point is missing in a way that needs decisions
-    (several missing components, dangling symbolic links): the step's key."""
+    (several missing components, dangling symbolic links): the step's key. resolve: of openat2(2), beside those that
+    always hold."""
 
-    __slots__ = ("directory", "dst", "nofollow", "path", "root", "source")
+    __slots__ = ("directory", "dst", "nofollow", "path", "resolve", "root", "source")
 
     def __init__(
         self,
@@ -84,8 +85,10 @@ class Target:
         directory: "bool | None",
         source: "Reg | None",
         nofollow: bool = False,
+        resolve: int = 0,
     ) -> None:
         self.nofollow = nofollow
+        self.resolve = resolve
         self.root = root
         self.path = path
         self.dst = dst
@@ -123,7 +126,7 @@ def mount_point(
     missing, found = Label(f"make /{path}"), Label(f"found /{path}")
     if created is not None:
         p.call("move", 0, dst=created)
-    key = Target(root, path, dst, directory, source, nofollow)
+    key = Target(root, path, dst, directory, source, nofollow, resolve)
     open_in_root(
         p, root, path, dst, flags, resolve=resolve, only=(ENOENT,), error=missing, key=key
     )
@@ -136,7 +139,7 @@ def mount_point(
     # The directory above may be missing as well: the last open then fails, and is decided outside.
     deeper = Label()
     open_in_root(
-        p, root, head, parent, O_PATH | O_DIRECTORY, only=(ENOENT,), error=deeper, key=key
+        p, root, head, parent, O_PATH | O_DIRECTORY, resolve=resolve, only=(ENOENT,), error=deeper, key=key
     )
     name = tail.encode(errors="surrogateescape")
     if directory is None:

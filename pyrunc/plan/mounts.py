@@ -35,6 +35,7 @@ from pyrunc.kernel.uapi import (
     RESOLVE_NO_SYMLINKS,
     STATX_MODE,
     STATX_SIZE_OF,
+    SYSFS_MAGIC,
 )
 from pyrunc.machine.ops import Label, Program, Reg, Space
 from pyrunc.plan.inroot import clean, mount_point, open_in_root
@@ -65,6 +66,8 @@ SETTABLE = (
     | MOUNT_ATTR_NOSYMFOLLOW
 )
 
+_MOST_LATE = 64  # each keeps a register; what comes after them is read-only at once
+_WHOLE = 0xFFFFFFFFFFFFFFFF
 _LONGEST_LINK = 4095  # PATH_MAX without its NUL
 _TIMES = MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME
 
@@ -90,8 +93,8 @@ class Context:
     container has a user namespace other than pyrunc's. cgroup_ns: whether a private cgroup namespace.
     cgroup_path: the container's directory below the cgroup file system's mount, for mounts without a namespace.
     cgroup_flags: options that the host's cgroup file system has and has to keep.
-    late: steps to be done when all mounts are in place. label: SELinux mount label, given
-    to file systems as label_option (mount(8), "context=").
+    late: mounts that are to be read-only when all are in place: register, why, pointer.
+    label: SELinux mount label, given to file systems as label_option (mount(8), "context=").
     """
 
     __slots__ = (
@@ -119,7 +122,7 @@ class Context:
         self.cgroup_root = "/sys/fs/cgroup"
         self.label = ""
         self.label_option = "context"
-        self.late: list[tuple[str, str, str, str]] = []
+        self.late: list[tuple[Reg, str, str]] = []
 
 
 def compile_mount(p: Program, index: int, mount: "Mount", context: Context) -> None:
@@ -161,6 +164,25 @@ def compile_mount(p: Program, index: int, mount: "Mount", context: Context) -> N
         _cgroup(p, index, target, mount, options, context)
     else:
         _filesystem(p, index, target, mount, kind, options, context)
+
+
+def not_led_away(p: Program, target: str, place: Reg) -> None:
+    """Fail where a symbolic link of the image's has led a mount point into /proc or /sys: masks would be put upon what
+    is mounted there, and others would take it for the kernel's (CVE-2019-16884).
+
+    Whether `target` may lie there by its text, compile_mount has decided.
+    """
+    allowed = (target == "proc" or target.startswith("proc/"), target == "sys" or target.startswith("sys/"))
+    if all(allowed):
+        return
+    stat = Space(120, "statfs")
+    p.call("fstatfs", place, stat)
+    for is_allowed, magic, key in zip(allowed, (PROC_SUPER_MAGIC, SYSFS_MAGIC), ("in proc", "in sys"), strict=True):
+        if not is_allowed:
+            elsewhere = Label("elsewhere")
+            p.check(stat, 8, _WHOLE, magic, EINVAL, error=elsewhere)
+            p.fail(EINVAL, key)
+            p.label(elsewhere)
 
 
 def _finish(p: Program, mount: Reg, target: Reg, options: Options) -> None:
@@ -213,9 +235,10 @@ def _bind(
         # As above; what a bind mount brings is known only now.
         stat = Space(120, "statfs")
         p.call("fstatfs", source, stat)
-        p.check(stat, 8, 0xFFFFFFFFFFFFFFFF, PROC_SUPER_MAGIC, EINVAL, key="not proc")
+        p.check(stat, 8, _WHOLE, PROC_SUPER_MAGIC, EINVAL, key="not proc")
     nofollow = options.dest_nofollow
     mount_point(p, context.root, target, place, directory=None, source=source, nofollow=nofollow)
+    not_led_away(p, target, place)
     bind_attributes(p, source, options)
     _idmap(p, index, source, mount, options, False)
     _finish(p, source, place, options)
@@ -279,9 +302,11 @@ def _filesystem(
         mount_point(p, context.root, target, place, resolve=RESOLVE_NO_SYMLINKS)
     else:
         mount_point(p, context.root, target, place, created=created)
+        not_led_away(p, target, place)
     if kind == "tmpfs":
-        read_only_late = bool(attributes & MOUNT_ATTR_RDONLY)
-        attributes &= ~MOUNT_ATTR_RDONLY
+        read_only_late = bool(attributes & MOUNT_ATTR_RDONLY) and len(context.late) < _MOST_LATE
+        if read_only_late:
+            attributes &= ~MOUNT_ATTR_RDONLY
         if not any(word.startswith("mode=") for word in words):
             mode_of = Space(STATX_SIZE_OF, "statx")
             p.call("statx", place, b"", AT_EMPTY_PATH, STATX_MODE, mode_of)
@@ -335,18 +360,18 @@ def _filesystem(
         p.sync(CopyUp())
     _finish(p, fd, place, options)
     p.close(place)
-    p.close(fd)
     p.registers.give(created)
     if read_only_late:
-        context.late.append((target, p._why, p._at, "tmpfs"))
+        # Kept open: by its path another mount could be found by then.
+        context.late.append((fd, p._why, p._at))
+    else:
+        p.close(fd)
 
 
 def read_only_late(p: Program, context: Context) -> None:
     """Make the tmpfs mounts read-only that were to be so, now that everything below them is in place."""
-    for target, why, at, _ in context.late:
+    for fd, why, at in context.late:
         p.about(why, at)
-        fd = p.reg("mount")
-        open_in_root(p, context.root, target, fd, O_PATH | O_DIRECTORY)
         set_attributes(p, fd, mount_attr(MOUNT_ATTR_RDONLY))
         p.close(fd)
 
@@ -369,6 +394,7 @@ def _cgroup(
     kernel only lets the host's be bound (CVE-2023-25809: read-only stays read-only)."""
     fd, place = p.reg("cgroup2"), p.reg("target")
     mount_point(p, context.root, target, place)
+    not_led_away(p, target, place)
     fallback, made = Label("bind the host's"), Label("made")
     fs = p.reg("fs")
     p.call("fsopen", b"cgroup2", FSOPEN_CLOEXEC, dst=fs)

@@ -82,8 +82,11 @@ class Walk:
             assert target.source is not None
             directory = self._is_directory(target.source)
         flags = O_PATH | (O_NOFOLLOW if target.nofollow else 0)
-        errno = self.open(target.path.encode(errors="surrogateescape"), target.dst, flags,
-                          make=S_IFDIR if directory else S_IFREG)  # fmt: skip
+        name = target.path.encode(errors="surrogateescape")
+        made = S_IFDIR if directory else S_IFREG
+        errno = self.open(name, target.dst, flags, resolve=target.resolve, make=made)
+        if errno == ELOOP and target.resolve & RESOLVE_NO_SYMLINKS:
+            raise Error(f"/{target.path}: must be mounted on ordinary directory", errno=errno)
         if errno == ELOOP:
             raise Error(f"/{target.path}: too many levels of symbolic links", errno=errno)
         if errno:

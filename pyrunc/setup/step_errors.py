@@ -1,8 +1,9 @@
 """What is said of a failed step: why it was there, what it served, the system call and the kernel's answer."""
 
 from pyrunc.errors import Error, ExecError, strerror
-from pyrunc.kernel.uapi import EAGAIN, EBUSY, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP
+from pyrunc.kernel.uapi import EAGAIN, EBUSY, ELOOP, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP, RESOLVE_NO_SYMLINKS
 from pyrunc.plan.hooks import NOT_EXECUTED, TIMED_OUT, HookFailed
+from pyrunc.plan.inroot import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ INIT = SETUP + "error during container init: "
 # Steps that fail by a check of ours rather than by a system call: what the check found.
 _FOUND = {
     "not proc": "cannot be mounted because it is not of type proc",
+    "in proc": "cannot be mounted because a symbolic link in the root file system leads it inside /proc",
+    "in sys": "cannot be mounted because a symbolic link in the root file system leads it inside /sys",
     "deadline on cpuset": "process scheduler can't be used together with AllowedCPUs"
     " (linux/resources/cpu/cpus)",
     "profile not loaded": "profile not loaded",
@@ -96,8 +99,7 @@ def told(
     found = _FOUND.get(key) if isinstance(key, str) else None
     if found:
         return Error(f"{prefix}{where}: {found}", pointer=at, errno=errno)
-    # Only proc and sysfs are mounted where no link may be; elsewhere it is a loop of links.
-    if errno == 40 and ("proc" in why or "sys" in why) and "mount" in why and name == "openat2":
+    if errno == ELOOP and isinstance(key, Target) and key.resolve & RESOLVE_NO_SYMLINKS:
         return Error(f"{prefix}{where}: must be mounted on ordinary directory", pointer=at, errno=errno)
     hint = _BUILT_WITHOUT.get(name, OLD_KERNEL) if errno == ENOSYS else ""
     if key == "clone":

@@ -170,16 +170,77 @@ def test_mounts_below_proc(
 
 
 def test_something_else_as_proc(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
-    """CVE-2019-16884: a directory over /proc is refused, and with it the label that would go there."""
-    fake = tmp_path / "fake"
-    (fake / "self/attr").mkdir(parents=True)
-    for name in ("exec", "current"):
-        (fake / "self/attr" / name).write_text("")
-    mount = {"destination": "/proc", "type": "bind", "source": str(fake), "options": ["bind"]}
+    """CVE-2019-16884: a directory over /proc is refused."""
+    mount = {"destination": "/proc", "type": "bind", "source": str(tmp_path), "options": ["bind"]}
     for mounts in ([mount], [*bundle().config["mounts"], mount]):
-        done = runtime.run(bundle({"mounts": mounts, "process": {"apparmorProfile": "some"}}))
-        assert done.returncode != 0
-        assert (fake / "self/attr/exec").read_text() == ""
+        done = runtime.run(bundle({"mounts": mounts}))
+        assert done.returncode == 1
+        assert "cannot be mounted because it is not of type proc" in done.stderr
+
+
+LINKS = [
+    ("/data", "/proc"),
+    ("/data", "/proc/sys"),
+    ("/data", "../../../../proc/1"),
+    ("/data/sub", "/proc/self"),
+    ("/data", "/sys"),
+    ("/data", "/sys/fs"),
+]
+
+
+@pytest.mark.parametrize("kind", ["bind", "tmpfs", "copied-up", "cgroup"])
+@pytest.mark.parametrize(("destination", "link"), LINKS)
+@pytest.mark.parametrize("userns", [False, True], ids=["root", "userns"])
+def test_a_link_leads_a_mount_into_proc_or_sys(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path, userns: bool, destination: str, link: str, kind: str
+) -> None:
+    """CVE-2019-16884: what counts is where the mount point lies, not what it is called."""
+    it = bundle()
+    (it.rootfs / "data").symlink_to(link)
+    mount: Json = {"destination": destination, "type": kind, "source": str(tmp_path)}
+    if kind == "copied-up":
+        mount |= {"type": "tmpfs", "options": ["tmpcopyup"]}
+    it.update({"mounts": [*it.config["mounts"], mount]})
+    if userns:
+        maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        namespaces = [*it.config["linux"]["namespaces"], {"type": "user"}]
+        it.update({"linux": {"namespaces": namespaces, "uidMappings": maps, "gidMappings": maps}}).give(100000)
+    done = runtime.run(it)
+    assert done.returncode == 1
+    where = "/proc" if "proc" in link else "/sys"
+    if "sub" in destination:
+        # There is nothing of the name, and nothing can be made.
+        assert "no such file or directory" in done.stderr or where in done.stderr
+    else:
+        assert f"because a symbolic link in the root file system leads it inside {where}" in done.stderr
+    assert "(mounts/6)" in done.stderr
+
+
+def test_a_link_elsewhere_is_followed(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    it = bundle()
+    (it.rootfs / "data").symlink_to("/etc")
+    mount = {"destination": "/data", "type": "bind", "source": str(tmp_path)}
+    (tmp_path / "here").touch()
+    done = runtime.run(it.update({"mounts": [*it.config["mounts"], mount]}).args("/bin/ls", "/etc"))
+    assert (done.returncode, "here" in done.stdout.split()) == (0, True)
+
+
+def test_a_read_only_tmpfs_behind_a_link_is_the_one_that_was_mounted(runtime: Runtime, bundle: MakeBundle) -> None:
+    """It becomes read-only when all mounts are in place: by its descriptor, as the link leads elsewhere by then."""
+    it = bundle()
+    (it.rootfs / "one").mkdir()
+    (it.rootfs / "data").symlink_to("/one/link")
+    (it.rootfs / "one/link").symlink_to("/two")
+    (it.rootfs / "two").mkdir()
+    late = {"destination": "/data", "type": "tmpfs", "source": "late", "options": ["ro"]}
+    over = {"destination": "/one", "type": "tmpfs", "source": "over"}
+    done = runtime.run(
+        it.update({"mounts": [*it.config["mounts"], late, over]}).shell("grep -E ' /(one|two) ' /proc/mounts")
+    )
+    assert done.returncode == 0, done.stderr
+    options = {line.split()[1]: line.split()[3].split(",") for line in done.stdout.splitlines()}
+    assert "ro" in options["/two"]
+    assert "rw" in options["/one"]
 
 
 @pytest.mark.parametrize("kind", ["tmpfs", "sysfs"])
