@@ -14,7 +14,7 @@ No lock is taken: what is known of a container does not change by what runs in i
 """
 
 import posix
-from fcntl import F_DUPFD_CLOEXEC, fcntl, ioctl
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.errors import Error, from_os_error
 from pyrunc.foreground.wait import attend, block_signals
@@ -29,7 +29,6 @@ from pyrunc.kernel.uapi import (
     ENOSYS,
     EOPNOTSUPP,
     EPERM,
-    NS_GET_PARENT,
 )
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
@@ -37,7 +36,7 @@ from pyrunc.machine.session import Lost, Session, pair
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
 from pyrunc.plan.lookup import LookUp, environment, home_of
-from pyrunc.plan.namespaces import FLAGS, KEEP_GROUPS, Namespaces
+from pyrunc.plan.namespaces import FILES, FLAGS, KEEP_GROUPS, Namespaces
 from pyrunc.plan.process import check_capabilities
 from pyrunc.setup import step_errors
 from pyrunc.setup.drive import conduct
@@ -62,9 +61,10 @@ if TYPE_CHECKING:
     from signal import SIG_SETMASK, pthread_sigmask
     from typing import Any
 
-    from pyrunc.config.types import IDMapping, Process
+    from pyrunc.config.types import Process
     from pyrunc.machine.session import Reply
     from pyrunc.options import Globals
+    from pyrunc.setup.left_namespaces import LeftNamespaces
     from pyrunc.setup.request import ExecRequest
     from pyrunc.setup.seccomp_agent import Handover
 
@@ -75,7 +75,6 @@ else:
 ESRCH = 3
 STOPPED = "cannot exec in a stopped container"
 PAUSED = "cannot exec in a paused container (use --ignore-paused to override)"
-_FILES = {"network": "net", "mount": "mnt"}  # below /proc/PID/ns, where the name is another one
 # Why clone3 may refuse a cgroup to which a pid can be written all the same.
 _NOT_INTO = (ENOENT, EACCES, EPERM, EBUSY, ENODEV, EOPNOTSUPP)
 
@@ -120,7 +119,8 @@ class Execution(Making):
         self.place: Place | None = None
         self.pidfd = -1
         self.cgroup_ns = -1
-        self.userns = -1
+        self.inhabited = 0  # the user namespace in which the container's first process was seen
+        self.left: LeftNamespaces | None = None
         self.plan: ExecPlan | None = None
 
     # -- before there is a process ---------------------------------------------------------------
@@ -169,51 +169,63 @@ class Execution(Making):
         proc = f"/proc/{self.state.pid}"
         config: Any = self.state.config
         configured = Namespaces(config)
+        facts.privileged = posix.geteuid() == 0
         try:
+            ours, self.inhabited = user_namespace("/proc/self"), user_namespace(proc)
+            home = ours
+            if configured.has("user"):
+                home = self.state.extra.get("userNamespace") or self.inhabited
             for kind, flag in FLAGS.items():
-                if not configured.has(kind):
-                    continue
-                name = _FILES.get(kind, kind)
-                try:
-                    ours = posix.stat(f"/proc/self/ns/{name}")
-                except FileNotFoundError:
-                    continue  # this kernel has none of the type
-                theirs = posix.stat(f"{proc}/ns/{name}")
-                if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino):
+                if kind == "user":
+                    differs = home != ours
+                else:
+                    differs = bool(configured.new & flag) or (configured.joins(kind) and _differs(proc, kind))
+                if differs:
                     facts.spaces |= flag
             if facts.spaces & CLONE_NEWUSER:
                 facts.may_drop_groups = may_drop_groups()
-                self._user_namespace(proc)
-                facts.ids = lowest_id(self.maps[0]), lowest_id(self.maps[1])
-            if facts.spaces & CLONE_NEWCGROUP:
+            if self.inhabited != home:
+                self._find_namespaces(configured, home)
+            elif facts.spaces & CLONE_NEWUSER:
+                self.maps = read_file(f"{proc}/uid_map"), read_file(f"{proc}/gid_map")
+                facts.deny_setgroups = read_file(f"{proc}/setgroups").strip() == b"deny"
+            facts.ids = lowest_id(self.maps[0]), lowest_id(self.maps[1])
+            if facts.spaces & CLONE_NEWCGROUP and self.cgroup_ns < 0:
                 self.cgroup_ns = posix.open(f"{proc}/ns/cgroup", posix.O_RDONLY | posix.O_CLOEXEC)
         except (FileNotFoundError, ProcessLookupError):
             raise Error(STOPPED) from None
         except OSError as error:
             raise from_os_error("error looking at the container's namespaces", error) from None
         facts.rootfs = self.state.rootfs
+        if facts.deny_setgroups and not facts.may_drop_groups and not facts.keep_groups and posix.getgroups():
+            from pyrunc.setup.left_namespaces import check_groups
 
-    def _user_namespace(self, proc: str) -> None:
-        """The maps of the container's user namespace, and a descriptor of it where its first process has left it.
+            check_groups(self.state.pid)
 
-        A process may always make a user namespace for itself. What it allows in that, and maps, says nothing about the
-        container's: there it could keep everyone else out, or have him come with the groups of who called pyrunc.
-        """
+    def _find_namespaces(self, configured: Namespaces, home: int) -> None:
+        """The container's namespaces one by one, as its first process has left the user namespace `home`."""
+        from pyrunc.setup.left_namespaces import LeftNamespaces
+
         facts = self.facts
-        made = self.state.extra.get("userNamespace")
-        if not made or posix.stat(f"{proc}/ns/user").st_ino == made:
-            self.maps = read_file(f"{proc}/uid_map"), read_file(f"{proc}/gid_map")
-            facts.deny_setgroups = read_file(f"{proc}/setgroups").strip() == b"deny"
+        self.left = left = LeftNamespaces(self.state, configured, home)
+        left.open([kind for kind, flag in FLAGS.items() if facts.spaces & flag])
+        if facts.spaces & CLONE_NEWUSER:
+            *maps, facts.deny_setgroups = left.maps(facts.lowest + 8)
+            self.maps = maps[0], maps[1]
+        # The only one that is joined on its own anyway.
+        self.cgroup_ns = left.opened.pop("cgroup", -1)
+
+    def _check_stayed(self) -> None:
+        """Raise Error where the container's first process has left its user namespace since it was looked at: the
+        namespaces that were joined may be of its making."""
+        if self.left is not None:
             return
-        self.userns = posix.open(f"{proc}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
-        linux = self.state.config.get("linux") or {}
-        self.maps = map_text(linux.get("uidMappings")), map_text(linux.get("gidMappings"))
-        if not all(self.maps):
-            raise Error("the container's first process has left the user namespace that it was started in")
-        while posix.fstat(self.userns).st_ino != made:
-            above = ioctl(self.userns, NS_GET_PARENT)
-            posix.close(self.userns)
-            self.userns = above
+        try:
+            moved = user_namespace(f"/proc/{self.state.pid}") != self.inhabited
+        except (FileNotFoundError, ProcessLookupError):
+            raise Error(STOPPED) from None
+        if moved:
+            raise Error("the container's first process has left its user namespace meanwhile", hint="try again")
 
     def _check_mapped(self) -> None:
         if self.facts.spaces & CLONE_NEWUSER:
@@ -253,9 +265,10 @@ class Execution(Making):
             number = fcntl(self.cgroup_ns, F_DUPFD_CLOEXEC, lowest)
             facts.cgroup_ns = Fd(number, "cgroup namespace")
             inherit.append(facts.cgroup_ns)
-        if self.userns >= 0:
-            facts.userns = Fd(fcntl(self.userns, F_DUPFD_CLOEXEC, lowest), "user namespace")
-            inherit.append(facts.userns)
+        for kind, fd in self.left.opened.items() if self.left is not None else ():
+            apart = Fd(fcntl(fd, F_DUPFD_CLOEXEC, lowest), f"{kind} namespace")
+            facts.apart.append((apart, FLAGS[kind]))
+            inherit.append(apart)
         if self.place is not None and self.place.fd >= 0:
             facts.cgroup = Fd(fcntl(self.place.fd, F_DUPFD_CLOEXEC, lowest), "cgroup")
             inherit.append(facts.cgroup)
@@ -264,6 +277,7 @@ class Execution(Making):
         self.session = Session(ours_child, "process", self.trace)
         self.plan = plan = compile_exec(self.spec, facts)
         begin, steps = self._clone(plan)
+        self._check_stayed()
         self.tell_made()
         self.end_agent()
         self.adjust_oom_score(self.spec)
@@ -399,16 +413,29 @@ class Execution(Making):
             self.session.close()
         if self.place is not None:
             self.place.close()
-        for fd in (self.pidfd, self.cgroup_ns, self.userns):
+        if self.left is not None:
+            self.left.close()
+        for fd in (self.pidfd, self.cgroup_ns):
             if fd >= 0:
                 posix.close(fd)
-        self.pidfd = self.cgroup_ns = self.userns = -1
+        self.pidfd = self.cgroup_ns = -1
 
 
-def map_text(maps: "Iterable[IDMapping] | None") -> bytes:
-    """Maps as uid_map and gid_map have them."""
-    lines = (f"{it['containerID']} {it['hostID']} {it['size']}\n" for it in maps or ())
-    return "".join(lines).encode()
+def user_namespace(proc: str) -> int:
+    """The inode of a process's user namespace; 0 where the kernel has none."""
+    try:
+        return posix.stat(f"{proc}/ns/user").st_ino
+    except FileNotFoundError:
+        if posix.access(f"{proc}/ns/mnt", posix.F_OK):
+            return 0
+        raise
+
+
+def _differs(proc: str, kind: str) -> bool:
+    """Whether a process has another namespace of a type than pyrunc."""
+    name = FILES.get(kind, kind)
+    ours, theirs = posix.stat(f"/proc/self/ns/{name}"), posix.stat(f"{proc}/ns/{name}")
+    return (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino)
 
 
 def lowest_id(text: bytes) -> int:

@@ -48,7 +48,9 @@ class ExecFacts:
     """What a plan needs to know beside the process object.
 
     pidfd: the container's init. spaces: CLONE_NEW* of the namespaces that its configuration has and that are not
-    pyrunc's too. userns: the container's user namespace, where its init has left it.
+    pyrunc's too. apart: its namespaces one by one, each with its CLONE_NEW*, where its init has left its user
+    namespace.
+    privileged: whether pyrunc is root.
     may_drop_groups: whether pyrunc is root, and setgroups(2) is allowed where it is.
     cgroup_ns: its cgroup namespace, if that is among them. cgroup: the directory to be born in;
     None without one. by_pid: pyrunc puts the child into its cgroup. old_clone: without clone3(2).
@@ -59,6 +61,7 @@ class ExecFacts:
 
     __slots__ = (
         "agent",
+        "apart",
         "by_pid",
         "cgroup",
         "cgroup_ns",
@@ -74,10 +77,10 @@ class ExecFacts:
         "old_clone",
         "pidfd",
         "pointer",
+        "privileged",
         "rootfs",
         "seccomp",
         "spaces",
-        "userns",
     )
 
     def __init__(self) -> None:
@@ -89,7 +92,8 @@ class ExecFacts:
         self.by_pid = False
         self.old_clone = False
         self.spaces = 0
-        self.userns: Fd | None = None
+        self.apart: list[tuple[Fd, int]] = []
+        self.privileged = True
         self.may_drop_groups = True
         self.rootfs = ""
         self.ids = (0, 0)
@@ -152,18 +156,13 @@ def _join(p: Program, facts: ExecFacts) -> None:
     if joined & CLONE_NEWUSER and facts.may_drop_groups and not facts.keep_groups:
         namespaces.drop_groups(p)
     p.about("error joining the container's namespaces")
-    if facts.userns is None:
+    if not facts.apart:
         p.call("setns", facts.pidfd, joined, key="join")
         return
-    # The container's first process is in a user namespace of its own by now. The others are joined with the rights
-    # of root outside, or else with those that the user has in the namespace that he made.
-    others = joined & ~CLONE_NEWUSER
-    if not facts.may_drop_groups:
-        p.call("setns", facts.userns, CLONE_NEWUSER, key="join")
-    p.call("setns", facts.pidfd, others, key="join")
-    if facts.may_drop_groups:
-        p.call("setns", facts.userns, CLONE_NEWUSER, key="join")
-    p.call("close", facts.userns)
+    # With the rights of root outside, or else with those that the user has in the namespace that he made.
+    for fd, flag in sorted(facts.apart, key=lambda it: (it[1] == CLONE_NEWUSER) == facts.privileged):
+        p.call("setns", fd, flag, key="join")
+        p.call("close", fd)
 
 
 def clone(plan: ExecPlan, facts: ExecFacts) -> "tuple[Program, Program]":

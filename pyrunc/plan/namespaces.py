@@ -47,7 +47,7 @@ FLAGS = {
     # The last to be joined: the paths of the others are opened before.
     "mount": CLONE_NEWNS,
 }
-
+FILES = {"network": "net", "mount": "mnt"}  # below /proc/PID/ns, where the name is another one
 
 # An annotation of crun's: the container gets the supplementary groups that pyrunc has.
 KEEP_GROUPS = "run.oci.keep_original_groups"

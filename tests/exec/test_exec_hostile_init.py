@@ -5,6 +5,7 @@ that the configuration has, not those: otherwise `exec --user 0` would fail, and
 supplementary groups of who called pyrunc, before a process that may trace it.
 """
 
+import os
 import shutil
 import subprocess
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
+from rootless import made
 from support import IS_ROOT, Bundle, MakeBundle, Runtime
 
 LEAVE = """
@@ -43,18 +45,12 @@ def container(request: pytest.FixtureRequest, runtime: Runtime, bundle: MakeBund
         pytest.skip("needs root")
     if not shutil.which("setpriv"):
         pytest.skip("needs setpriv")
-    made = bundle({"process": {"user": {"uid": 1000, "gid": 1000}}}).shell(LEAVE)
-    (made.rootfs / "tmp").mkdir(exist_ok=True)
-    (made.rootfs / "tmp").chmod(0o1777)
+    it = bundle({"process": {"user": {"uid": 1000, "gid": 1000}}}).shell(LEAVE)
+    (it.rootfs / "tmp").mkdir(exist_ok=True)
+    (it.rootfs / "tmp").chmod(0o1777)
     change: Callable[[Bundle], None] = request.param
-    change(made)
-    id = runtime.create(made)
-    runtime.call("start", id, check=True)
-    until = time.monotonic() + 30
-    while not (made.rootfs / "tmp/left").exists():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    return id
+    change(it)
+    return started(runtime, it)
 
 
 def execute(runtime: Runtime, *words: str) -> subprocess.CompletedProcess[str]:
@@ -78,3 +74,114 @@ def test_it_is_in_the_containers_user_namespace(container: str, runtime: Runtime
     done = execute(runtime, "--user", "0:0", container, "/bin/cat", "/proc/self/uid_map", "/proc/self/setgroups")
     assert done.returncode == 0, done.stderr
     assert "4294967295\nallow" in done.stdout or "65536\nallow" in done.stdout
+
+
+FAKE = """
+/bin/busybox cp /bin/busybox /tmp/busybox
+exec unshare -Urm /bin/sh -c '
+    mount -t tmpfs none /bin
+    cp /tmp/busybox /bin/sh
+    cp /tmp/busybox /bin/hostile
+    : >/tmp/left
+    exec /bin/sh -c "while :; do read x </tmp/pipe; done"'
+"""
+
+
+def with_mounts(bundle: Bundle, *, another: bool) -> Bundle:
+    """Its first process, uid 1000, goes to a mount namespace in which /bin is its own. another: a second one stays."""
+    (bundle.rootfs / "tmp").mkdir(exist_ok=True)
+    (bundle.rootfs / "tmp").chmod(0o1777)
+    os.mkfifo(bundle.rootfs / "tmp/pipe")
+    stays = "(exec sleep 1000 >/dev/null 2>&1) &\n" if another else ""
+    return bundle.update({"process": {"user": {"uid": 1000, "gid": 1000}}}).shell(stays + FAKE)
+
+
+def started(runtime: Runtime, bundle: Bundle) -> str:
+    id = runtime.create(bundle)
+    runtime.call("start", id, check=True)
+    until = time.monotonic() + 30
+    while not (bundle.rootfs / "tmp/left").exists():
+        assert time.monotonic() < until, (bundle.path / "output").read_text()
+        time.sleep(0.01)
+    return id
+
+
+@pytest.mark.usefixtures("needs_root")
+@pytest.mark.parametrize("change", [plain, user_namespace])
+def test_programs_are_the_containers(
+    runtime: Runtime, bundle: MakeBundle, change: Callable[[Bundle], None]
+) -> None:
+    """Not those of a mount namespace that an unprivileged process has made: another one is still in the container's."""
+    it = bundle()
+    change(it)
+    id = started(runtime, with_mounts(it, another=True))
+    done = execute(runtime, "--user", "0:0", id, "/bin/ls", "/bin/hostile", "/bin/cat")
+    assert "/bin/cat" in done.stdout, done.stderr
+    assert "/bin/hostile" not in done.stdout
+
+
+@pytest.mark.usefixtures("needs_root")
+@pytest.mark.parametrize("change", [plain, user_namespace])
+def test_nothing_is_executed_of_another_root(
+    runtime: Runtime, bundle: MakeBundle, change: Callable[[Bundle], None]
+) -> None:
+    """Where no process is left in the container's mount namespace, it is gone: root must not execute what is in the
+    other."""
+    it = bundle()
+    change(it)
+    id = started(runtime, with_mounts(it, another=False))
+    done = execute(runtime, "--user", "0:0", id, "/bin/hostile", "true")
+    assert done.returncode == 255
+    assert "has left the mount namespace that it was started in" in done.stderr
+    runtime.call("delete", "--force", id, check=True)
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_a_joined_user_namespace(runtime: Runtime, bundle: MakeBundle) -> None:
+    """Its maps are not in the configuration; they are asked of the namespace."""
+    holder = bundle()
+    user_namespace(holder)
+    holder_id = runtime.create(holder.args("sleep", "1000"))
+    it = bundle()
+    user_namespace(it)
+    path = f"/proc/{runtime.state(holder_id)['pid']}/ns/user"
+    spaces = [entry for entry in it.config["linux"]["namespaces"] if entry["type"] != "user"]
+    linux = {"namespaces": [*spaces, {"type": "user", "path": path}], "uidMappings": None, "gidMappings": None}
+    (it.rootfs / "tmp").mkdir(exist_ok=True)
+    (it.rootfs / "tmp").chmod(0o1777)
+    it.update({"process": {"user": {"uid": 1000, "gid": 1000}}, "linux": linux}).shell(LEAVE)
+    id = started(runtime, it)
+    show = "id -u; cat /proc/self/uid_map; grep Groups: /proc/self/status"
+    done = execute(runtime, "--user", "0:0", id, "/bin/sh", "-c", show)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", "0", "100000", "65536", "Groups:"]
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_an_unprivileged_users_own(launcher: str) -> None:
+    """The same without privileges: its namespaces are found, with the rights that the user has in them."""
+    with made(launcher) as rootless:
+        (rootless.bundle.rootfs / "tmp").mkdir(exist_ok=True)
+        (rootless.bundle.rootfs / "tmp").chmod(0o1777)
+        leave = "(exec sleep 1000 >/dev/null 2>&1) &\nexec unshare -Um /bin/sh -c ': >/tmp/left; exec sleep 1000'"
+        rootless.bundle.shell(leave)
+        rootless.create("a")
+        assert rootless("start", "a").returncode == 0
+        until = time.monotonic() + 30
+        while not (rootless.bundle.rootfs / "tmp/left").exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        done = rootless("exec", "a", "/bin/sh", "-c", "id -u; cat /proc/self/uid_map")
+        assert done.stdout.split() == ["0", "0", "1000", "1"], done.stderr
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_an_unprivileged_callers_groups(launcher: str) -> None:
+    """They cannot be given up in a user namespace of one id: more than the container has must not get into it."""
+    with made(launcher) as rootless:
+        rootless.create("a")
+        who = ["--reuid", "1000", "--regid", "1000", "--groups", GROUPS]
+        command = ["setpriv", *who, launcher, "--root", f"{rootless.directory}/state", "exec", "a", "/bin/true"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", timeout=60)
+        assert done.returncode == 255
+        assert "supplementary groups of pyrunc's caller (4, 6) cannot be given up" in done.stderr

@@ -18,6 +18,7 @@ host's: other runtimes that the machine runs meanwhile are not attacked.
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,7 +31,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support import ROOT, Bundle, make_bundle, unique_id
+from support import ROOT, Bundle, make_bundle
 
 SOURCE = Path(__file__).with_name("attacker.c")
 USER = 1000
@@ -122,11 +123,12 @@ class Caller:
         self.attack.calls[words[0]] += 1
         if done.returncode:
             said = out.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
-            self.attack.failed[f"{words[0]}: {said[-1] if said else done.returncode}"[:300]] += 1
+            text = re.sub(r'^time="[^"]*" |pyrunc-attack-[^/ ]*', "", said[-1] if said else str(done.returncode))
+            self.attack.failed[f"{words[0]}: {text}"[:300]] += 1
         return not done.returncode
 
     def create(self, bundle: Bundle, output: "Path | None" = None) -> str:
-        id = unique_id("attack")
+        id = self.attack.new_id()
         self.ids.append(id)
         self("create", "--bundle", str(bundle.path), id, output=output)
         return id
@@ -181,8 +183,13 @@ class Attack:
                 caller.delete(id)
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def new_id(self) -> str:
+        """Not another attack's, whose pid namespace has the same numbers."""
+        return f"{self.directory.name}-{next(self.numbers)}"
+
     def bundle(self, name: str, changes: Json) -> Bundle:
-        it = make_bundle(self.directory / name, {"mounts": PROC})
+        # 1.0.2: older runtimes know no later one.
+        it = make_bundle(self.directory / name, {"ociVersion": "1.0.2", "mounts": PROC})
         capabilities = dict.fromkeys(("bounding", "effective", "permitted"), ENGINES_DEFAULT)
         return it.update({"process": {"capabilities": capabilities}}).update(changes)
 
@@ -220,7 +227,8 @@ class Attack:
         held = self.root.create(holder)
         self.root("start", held)
         pid = self.root.pid(held)
-        with_held = {"namespaces": [*joined, {"type": "user", "path": f"/proc/{pid}/ns/user"}]}
+        # The maps are what older runtimes ask for.
+        with_held = {**new, "namespaces": [*joined, {"type": "user", "path": f"/proc/{pid}/ns/user"}]}
         own = {"namespaces": [*spaces, {"type": "pid"}]}
         private_user = {**new, "namespaces": [*own["namespaces"], {"type": "user"}]}
         self.kinds: dict[str, Callable[[], None]] = {
@@ -257,7 +265,7 @@ class Attack:
 
     def _run(self, bundle: Bundle) -> Callable[[], None]:
         def kind() -> None:
-            self.root("run", "--bundle", str(bundle.path), unique_id("attack"))
+            self.root("run", "--bundle", str(bundle.path), self.new_id())
 
         return kind
 
@@ -276,7 +284,7 @@ class Attack:
     def _fails(self, bundle: Bundle) -> Callable[[], None]:
         def kind() -> None:
             before = self.failed.copy()
-            self.root("run", "--bundle", str(bundle.path), unique_id("attack"))
+            self.root("run", "--bundle", str(bundle.path), self.new_id())
             assert self.failed != before
             self.failed = before
 
