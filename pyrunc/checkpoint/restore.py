@@ -248,6 +248,7 @@ class Restoration(Creation):
         if program is not None and self.manager.exists():
             device_filter.restrict_existing(self.manager, program, self.facts.lowest + 8)
         self.state.set_process(pid)
+        self._record_user_namespace()
         self.state.status_hint = "started"
         self.store.save(self.state)
         if self.request.pid_file:

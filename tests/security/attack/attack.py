@@ -143,6 +143,8 @@ class Caller:
     def delete(self, id: str) -> None:
         self.ids.remove(id)
         self("delete", "--force", id)
+        # The first process of a pid namespace does not end before the last one in it was waited for.
+        reap()
 
 
 class Attack:
@@ -178,10 +180,14 @@ class Attack:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.end()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def end(self) -> None:
+        """Delete all containers."""
         for caller in (self.root, self.user):
             for id in list(reversed(caller.ids)):
                 caller.delete(id)
-        shutil.rmtree(self.directory, ignore_errors=True)
 
     def new_id(self) -> str:
         """Not another attack's, whose pid namespace has the same numbers."""
@@ -379,6 +385,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with attack(os.path.abspath(runtime)) as it:
         it.run(arguments.seconds)
+        it.end()
         print(f"{arguments.runtime}, {arguments.seconds:.0f} seconds")
         print(it.report())
         return 1 if it.got() or it.failed else 0
