@@ -1,59 +1,35 @@
-/* The installed `pyrunc`: CPython, and pyrunc's own modules frozen into it, in one executable.
+/* pyrunc as an executable: a CPython that has already started, with pyrunc's modules in it (docs/design.md, "The image").
  *
- * The interpreter is only brought up as far as its core (PyConfig._init_main = 0): builtins, the C
- * modules, frozen modules; no search path, no codecs module, no sys.stdout. That is all that the
- * hot commands need. The first import that asks for more completes it: see boot.py.
+ * This program runs twice. When it is built, as the stage: it initialises the interpreter completely, lets stage.py import what belongs to the
+ * image, gives the interpreter up as before blocking, and writes its writable memory to a file. tools/build_embedded.py makes that
+ * memory the data of a second executable, in which `entry` is set: main takes the interpreter, as after fork(2), brings in what belongs to
+ * this process (arguments, environment, signals) and calls it. Only the public API of CPython is used.
  *
- * tools/build_embedded.py builds this file and defines
- *   FROZEN          the file with the marshalled modules; boot.py's code stands first in it
- *   BOOT_SIZE       the length of boot.py's code
- *   INDEX, INDEX_SIZE
- *                   place and length of the index
- *   EXECUTABLE, STDLIB, DYNLOAD, PREFIX, EXEC_PREFIX
- *                   the interpreter that cold code is to believe in, and its directories
- *   SITE            where the package lies relative to this program's directory, or absolute
- *   INSTALLED       where it lies if it is not there, absolute, or empty
+ * build_embedded.py defines EXECUTABLE, PREFIX, EXEC_PREFIX, STDLIB and DYNLOAD, the interpreter that cold code is to believe in and its
+ * directories, and writes `extensions`, modules of CPython's that are shared objects elsewhere, and `image_pieces`, their writable memory.
  */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#include <errno.h>
-#include <limits.h>
+#include <fcntl.h>
 #include <marshal.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Declared in headers of CPython's own use from 3.12 on. */
-extern PyStatus _Py_InitializeMain(void);
-extern int _PySignal_Init(int install_signal_handlers);
+#include "heap.h"
 
-/* CPython 3.11 has code objects of its own frozen modules as constants, all of whose strings it
- * interns at the start, which means to touch and copy a megabyte. Only importlib is needed before
- * complete(); the linker (--wrap) calls this in place of the original. Weak, as 3.13 has none. */
-extern int __real__Py_Deepfreeze_Init(void) __attribute__((weak));
-extern PyObject *_Py_get_importlib__bootstrap_toplevel(void) __attribute__((weak));
-extern int _PyStaticCode_InternStrings(PyCodeObject *code) __attribute__((weak));
-int __wrap__Py_Deepfreeze_Init(void);
+extern struct _inittab extensions[];
 
-int
-__wrap__Py_Deepfreeze_Init(void)
-{
-    return _PyStaticCode_InternStrings((PyCodeObject *)_Py_get_importlib__bootstrap_toplevel());
-}
+static PyObject *entry, *environment;
+static PyThreadState *thread;
+static PyOS_sighandler_t interrupt;
 
-__asm__(".pushsection .rodata\n"
-        ".balign 64\n"
-        "frozen:\n"
-        ".incbin \"" FROZEN "\"\n"
-        "frozen_end:\n"
-        ".popsection\n");
-extern const char frozen[], frozen_end[];
-
-/* Debian's libpython3.13.a lacks the code that _sha2 is only a shell of (libHacl_Hash_SHA2.a). The
- * linker (--wrap) takes this in its place; hashlib and random then use OpenSSL's. */
+/* Debian's libpython3.13.a lacks the code that _sha2 is only a shell of (libHacl_Hash_SHA2.a). The linker (--wrap) takes this in its place;
+ * hashlib then uses OpenSSL's. */
 PyObject *__wrap_PyInit__sha2(void);
 
 PyObject *
@@ -63,75 +39,9 @@ __wrap_PyInit__sha2(void)
     return NULL;
 }
 
-static int complete_already;
-
-/* read(offset, size) -> the object that is marshalled there. */
-static PyObject *
-embedded_read(PyObject *self, PyObject *args)
-{
-    Py_ssize_t offset, size;
-
-    (void)self;
-    if (!PyArg_ParseTuple(args, "nn", &offset, &size))
-        return NULL;
-    if (offset < 0 || size < 0 || offset > frozen_end - frozen - size) {
-        PyErr_SetString(PyExc_ValueError, "outside of the frozen modules");
-        return NULL;
-    }
-    return PyMarshal_ReadObjectFromString(frozen + offset, size);
-}
-
-/* thaw(offset, size) -> a function with the code that is marshalled there and the globals of the
- * caller: functions that are rarely called have no more than that call in their module. */
-static PyObject *
-embedded_thaw(PyObject *self, PyObject *args)
-{
-    static PyObject *thawed;
-    PyObject *code, *function, *globals, *key;
-
-    if (!thawed && !(thawed = PyDict_New()))
-        return NULL;
-    if (!(key = PyTuple_GetItem(args, 0)))
-        return NULL;
-    function = PyDict_GetItemWithError(thawed, key);
-    if (function || PyErr_Occurred()) {
-        Py_XINCREF(function);
-        return function;
-    }
-    globals = PyEval_GetGlobals();
-    code = embedded_read(self, args);
-    if (!globals || !code)
-        return NULL;
-    function = PyFunction_New(code, globals);
-    Py_DECREF(code);
-    if (function && PyDict_SetItem(thawed, key, function))
-        Py_CLEAR(function);
-    return function;
-}
-
-/* complete(): bring up what _init_main = 0 left out. */
-static PyObject *
-embedded_complete(PyObject *self, PyObject *unused)
-{
-    PyStatus status;
-
-    (void)self, (void)unused;
-    if (!complete_already) {
-        complete_already = 1;
-        if (__real__Py_Deepfreeze_Init && __real__Py_Deepfreeze_Init() < 0)
-            return PyErr_NoMemory();
-        status = _Py_InitializeMain();
-        if (PyStatus_Exception(status)) {
-            PyErr_SetString(PyExc_SystemError, status.err_msg ? status.err_msg : "no interpreter");
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
-}
-
 /* become_subreaper(): prctl(2), PR_SET_CHILD_SUBREAPER; only the process itself can do it. */
 static PyObject *
-embedded_become_subreaper(PyObject *self, PyObject *unused)
+become_subreaper(PyObject *self, PyObject *unused)
 {
     (void)self, (void)unused;
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
@@ -139,152 +49,37 @@ embedded_become_subreaper(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* disable_gc(): gc.disable() without the module. */
 static PyObject *
-embedded_disable_gc(PyObject *self, PyObject *unused)
+module(void)
 {
-    (void)self, (void)unused;
-    PyGC_Disable();
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef functions[] = {
-    {"thaw", embedded_thaw, METH_VARARGS, NULL},
-    {"disable_gc", embedded_disable_gc, METH_NOARGS, NULL},
-    {"read", embedded_read, METH_VARARGS, NULL},
-    {"complete", embedded_complete, METH_NOARGS, NULL},
-    {"become_subreaper", embedded_become_subreaper, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_embedded", NULL, -1, functions, NULL, NULL, NULL, NULL,
-};
-
-static PyObject *
-embedded_init(void)
-{
+    static PyMethodDef functions[] = {{"become_subreaper", become_subreaper, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+    static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_embedded", NULL, -1, functions, NULL, NULL, NULL, NULL};
     return PyModule_Create(&definition);
 }
 
-/* The directory that holds the package: SITE, if relative from this program's directory's parent; or, for a copy of
- * the installed program that lies elsewhere, INSTALLED. */
-static int
-site_directory(char *buffer, size_t size)
-{
-    ssize_t length;
-    int cut;
-
-    if (SITE[0] == '/') {
-        if (sizeof SITE > size)
-            return -1;
-        memcpy(buffer, SITE, sizeof SITE);
-        return 0;
-    }
-    length = readlink("/proc/self/exe", buffer, size);
-    if (length <= 0 || (size_t)length >= size)
-        return -1;
-    buffer[length] = 0;
-    for (cut = 0; cut < 2; cut++) {
-        char *slash = strrchr(buffer, '/');
-        if (!slash)
-            return -1;
-        *slash = 0;
-    }
-    if (strlen(buffer) + sizeof SITE + 1 > size)
-        return -1;
-    strcat(buffer, "/");
-    strcat(buffer, SITE);
-    length = (ssize_t)strlen(buffer);
-    if (sizeof INSTALLED > 1 && (size_t)length + sizeof "/pyrunc" <= size && sizeof INSTALLED <= size) {
-        strcat(buffer, "/pyrunc");
-        if (access(buffer, F_OK))
-            memcpy(buffer, INSTALLED, sizeof INSTALLED);
-        else
-            buffer[length] = 0;
-    }
-    return 0;
-}
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-#define ARENA ((size_t)1 << 20)
-#define HUGE (2 * ARENA)
-
-/* Two arenas on a huge page, where the machine gives such to who asks: one page fault in place of five hundred. */
-static char *
-take_two(void)
-{
-    char *place = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    char *aligned;
-
-    if (place == MAP_FAILED)
-        return NULL;
-    aligned = place + (-(uintptr_t)place & (HUGE - 1));
-    if (aligned > place)
-        munmap(place, (size_t)(aligned - place));
-    munmap(aligned + HUGE, (size_t)(place + HUGE - aligned));
-    madvise(aligned, HUGE, MADV_HUGEPAGE);
-    return aligned;
-}
-
-/* Python's heap in pieces of a megabyte, each there at once: to take it page by page, as it is
- * touched, costs more than the pages that stay unused. */
-static void *
-take_arena(void *context, size_t size)
-{
-    static char *second;
-    char *place;
-
-    (void)context;
-    if (size != ARENA) {
-        place = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return place == MAP_FAILED ? NULL : place;
-    }
-    place = second;
-    second = NULL;
-    if (!place) {
-        place = take_two();
-        if (!place)
-            return NULL;
-        second = place + ARENA;
-    }
-    /* Before Linux 5.14 the pages come with their first use. */
-    madvise(place, ARENA, MADV_POPULATE_WRITE);
-    return place;
-}
-
-static void
-give_arena(void *context, void *arena, size_t size)
-{
-    (void)context;
-    munmap(arena, size);
-}
-
+/* As `python -I -S -B -X utf8`, with nothing left to be found out. seed: of the hashes of strings. */
 static PyStatus
-initialize(int argc, char **argv, const wchar_t *site)
+initialize(unsigned long seed)
 {
-    PyObjectArenaAllocator arenas = {NULL, take_arena, give_arena};
+    PyObjectArenaAllocator allocator = {NULL, take_arena, give_arena};
     PyPreConfig pre;
     PyConfig config;
     PyStatus status;
 
-    PyObject_SetArenaAllocator(&arenas);
+    PyObject_SetArenaAllocator(&allocator);
     PyPreConfig_InitIsolatedConfig(&pre);
     pre.utf8_mode = 1;
     status = Py_PreInitialize(&pre);
     if (PyStatus_Exception(status))
         return status;
-
-    /* As `python -I -S -B`, with nothing left to be found out. */
     PyConfig_InitIsolatedConfig(&config);
-    config._init_main = 0;
     config.site_import = 0;
     config.write_bytecode = 0;
     config.install_signal_handlers = 1;
     config.pathconfig_warnings = 0;
     config.module_search_paths_set = 1;
+    config.use_hash_seed = 1;
+    config.hash_seed = seed;
 #define TRY(call)                         \
     do {                                  \
         status = (call);                  \
@@ -293,7 +88,6 @@ initialize(int argc, char **argv, const wchar_t *site)
             return status;                \
         }                                 \
     } while (0)
-    TRY(PyConfig_SetBytesArgv(&config, argc, argv));
     TRY(PyConfig_SetBytesString(&config, &config.executable, EXECUTABLE));
     TRY(PyConfig_SetBytesString(&config, &config.base_executable, EXECUTABLE));
     TRY(PyConfig_SetBytesString(&config, &config.prefix, PREFIX));
@@ -301,7 +95,6 @@ initialize(int argc, char **argv, const wchar_t *site)
     TRY(PyConfig_SetBytesString(&config, &config.exec_prefix, EXEC_PREFIX));
     TRY(PyConfig_SetBytesString(&config, &config.base_exec_prefix, EXEC_PREFIX));
     TRY(PyConfig_SetBytesString(&config, &config.stdlib_dir, STDLIB));
-    TRY(PyWideStringList_Append(&config.module_search_paths, site));
     TRY(PyWideStringList_Append(&config.module_search_paths, L"" STDLIB));
     TRY(PyWideStringList_Append(&config.module_search_paths, L"" DYNLOAD));
     TRY(Py_InitializeFromConfig(&config));
@@ -309,96 +102,137 @@ initialize(int argc, char **argv, const wchar_t *site)
     return status;
 }
 
-/* sys.argv is only set when the interpreter is complete. */
-static PyObject *
-arguments(int argc, char **argv)
+/* Read FILE, a marshalled tuple of stage.py's code and what it wants to be given, and run it; it leaves `entry`. */
+static int
+load(const char *file)
 {
-    PyObject *list = PyList_New(argc);
-    int i;
+    FILE *stream = fopen(file, "rb");
+    PyObject *given = stream ? PyMarshal_ReadLastObjectFromFile(stream) : NULL;
+    PyObject *globals, *result, *posix;
 
-    for (i = 0; list && i < argc; i++) {
-        PyObject *word = PyUnicode_DecodeUTF8(argv[i], (Py_ssize_t)strlen(argv[i]),
-                                              "surrogateescape");
-        if (!word)
-            return NULL;
-        PyList_SET_ITEM(list, i, word);
-    }
-    if (list && PySys_SetObject("argv", list))
-        return NULL;
-    return list;
+    if (!given || !(globals = PyDict_New()) || PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) ||
+        PyDict_SetItemString(globals, "given", PyTuple_GetItem(given, 1)) ||
+        !(result = PyEval_EvalCode(PyTuple_GetItem(given, 0), globals, globals)))
+        return -1;
+    fclose(stream);
+    Py_DECREF(result);
+    Py_DECREF(given);
+    Py_XINCREF(entry = PyDict_GetItemString(globals, "start"));
+    Py_DECREF(globals);
+    if (!entry || !(posix = PyImport_ImportModule("posix")))
+        return -1;
+    environment = PyObject_GetAttrString(posix, "environ");
+    Py_DECREF(posix);
+    return environment ? 0 : -1;
 }
 
-/* boot.start(index, site) -> exit status; -1 with an exception set. */
-static long
-start(const char *site)
+/* Append a piece of memory to the file: its address, its size, and what is there. */
+static int
+write_piece(int file, const char *from, const char *to)
 {
-    PyObject *globals, *code, *result, *index, *function;
+    uint64_t head[2] = {(uintptr_t)from, (uint64_t)(to - from)};
 
-    if (!(globals = PyDict_New()) ||
-        PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) ||
-        !(code = PyMarshal_ReadObjectFromString(frozen, BOOT_SIZE)) ||
-        !(result = PyEval_EvalCode(code, globals, globals)) ||
-        !(index = PyMarshal_ReadObjectFromString(frozen + INDEX, INDEX_SIZE)) ||
-        !(function = PyDict_GetItemString(globals, "start")) ||
-        !(result = PyObject_CallFunction(function, "Os", index, site)))
+    if (write(file, head, sizeof head) != sizeof head)
         return -1;
-    return PyLong_AsLong(result);
+    while (from < to) {
+        ssize_t written = write(file, from, (size_t)(to - from));
+        if (written <= 0)
+            return -1;
+        from += written;
+    }
+    return 0;
+}
+
+/* stage MODULES SEED OUTPUT: OUTPUT becomes the pieces of memory that an executable starts with. */
+static int
+stage(int argc, char **argv)
+{
+    extern char __data_start[], _end[];
+    extern char *image_pieces[];
+    PyStatus status;
+    char **piece;
+    int file, failed;
+
+    if (argc != 4)
+        return 2;
+    if (PyImport_AppendInittab("_embedded", module) || PyImport_ExtendInittab(extensions))
+        return 1;
+    status = initialize(strtoul(argv[2], NULL, 10));
+    if (PyStatus_Exception(status))
+        Py_ExitStatusException(status);
+    if (load(argv[1])) {
+        PyErr_Print();
+        return 1;
+    }
+    interrupt = PyOS_getsig(SIGINT);
+    thread = PyEval_SaveThread();
+    saved = 1;
+    file = open(argv[3], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    failed = file < 0 || write_piece(file, __data_start, _end) || write_piece(file, heap, heap_top) ||
+             write_piece(file, arenas, arenas_top);
+    for (piece = image_pieces; !failed && *piece; piece += 2)
+        failed = write_piece(file, piece[0], piece[1]);
+    if (failed)
+        perror("stage");
+    _exit(failed);
+}
+
+/* sys.argv and posix.environ. */
+static int
+bring_in(int argc, char **argv, char **environ)
+{
+    PyObject *list = PyList_New(argc);
+    int i, failed;
+
+    for (i = 0; list && i < argc; i++) {
+        PyObject *word = PyUnicode_DecodeUTF8(argv[i], (Py_ssize_t)strlen(argv[i]), "surrogateescape");
+        if (!word)
+            return -1;
+        PyList_SET_ITEM(list, i, word);
+    }
+    if (!list || PySys_SetObject("argv", list))
+        return -1;
+    Py_DECREF(list);
+    for (; *environ; environ++) {
+        const char *equals = strchr(*environ, '=');
+        PyObject *name, *value;
+        if (!equals)
+            continue;
+        name = PyBytes_FromStringAndSize(*environ, equals - *environ);
+        value = PyBytes_FromString(equals + 1);
+        /* The first of two counts, as for getenv(3). */
+        failed = !name || !value || !PyDict_SetDefault(environment, name, value);
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+        if (failed)
+            return -1;
+    }
+    return 0;
 }
 
 int
-main(int argc, char **argv)
+main(int argc, char **argv, char **environ)
 {
-    char site[PATH_MAX];
-    wchar_t *wide;
-    PyStatus status;
+    PyObject *result;
     long code;
 
-    if (site_directory(site, sizeof site)) {
-        static const char text[] = "pyrunc: cannot tell where it is installed: is /proc mounted?\n";
-        if (write(2, text, sizeof text - 1)) {
-        }
-        return 1;
-    }
-    if (PyImport_AppendInittab("_embedded", embedded_init) < 0)
-        return 1;
-    {
-        PyPreConfig pre;
-        PyPreConfig_InitIsolatedConfig(&pre);
-        pre.utf8_mode = 1;
-        Py_PreInitialize(&pre);
-    }
-    wide = Py_DecodeLocale(site, NULL);
-    if (!wide)
-        return 1;
-    status = initialize(argc, argv, wide);
-    if (PyStatus_Exception(status))
-        Py_ExitStatusException(status);
-
-    code = -1;
-    /* SIGPIPE and SIGXFSZ ignored, SIGINT a KeyboardInterrupt. */
-    if (arguments(argc, argv) && _PySignal_Init(1) == 0)
-        code = start(site);
-    if (code == -1 && PyErr_Occurred()) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        Py_XDECREF(embedded_complete(NULL, NULL));
-        PyErr_Restore(type, value, traceback);
+    if (!saved)
+        return stage(argc, argv);
+    PyEval_RestoreThread(thread);
+    /* Identities of threads, keys of thread-specific data, locks: as in the child of a fork. */
+    PyOS_BeforeFork();
+    PyOS_AfterFork_Child();
+    /* As Python sets them up; an ignored SIGINT stays so. */
+    PyOS_setsig(SIGPIPE, SIG_IGN);
+    PyOS_setsig(SIGXFSZ, SIG_IGN);
+    if (PyOS_getsig(SIGINT) == SIG_DFL)
+        PyOS_setsig(SIGINT, interrupt);
+    result = bring_in(argc, argv, environ) ? NULL : PyObject_CallNoArgs(entry);
+    code = result ? PyLong_AsLong(result) : -1;
+    if (PyErr_Occurred()) {
         PyErr_Print();
         code = 1;
     }
-    /* No interpreter is taken down: the kernel is faster. */
-    if (complete_already) {
-        static const char *const streams[] = {"stdout", "stderr"};
-        int i;
-        for (i = 0; i < 2; i++) {
-            PyObject *stream = PySys_GetObject(streams[i]);
-            if (stream && stream != Py_None) {
-                PyObject *result = PyObject_CallMethod(stream, "flush", NULL);
-                if (!result)
-                    PyErr_Clear();
-                Py_XDECREF(result);
-            }
-        }
-    }
+    /* No interpreter is taken down: the kernel is faster. stage.py has flushed what is buffered. */
     _exit((int)(code & 0xff));
 }

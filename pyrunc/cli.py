@@ -93,6 +93,10 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         return failed
     except KeyboardInterrupt:
         return 130
+    except ImportError as error:
+        # All of pyrunc's own and of the standard library is there, unless somebody took it away.
+        _unexpected(error, f"the installation is damaged: {error}", "")
+        return failed
     except OSError as error:
         _unexpected(error, from_os_error("operating system", error).message)
         return failed
@@ -169,12 +173,13 @@ def _globals(options: Options) -> Globals:
 
 def _version() -> int:
     """Print versions, each on a line; docker reads the first and the one of `commit:`."""
-    from pyrunc import SPEC_VERSION, __version__
+    from pyrunc import SPEC_VERSION, __version__, made_of
 
     python = ".".join(str(part) for part in sys.version_info[:3])
+    form = ", ".join((made_of.FORM, *made_of.LINKED))
     write(
-        f"pyrunc version {__version__}\ncommit: {__version__}\nspec: {SPEC_VERSION}\n"
-        f"python: {python}\n"
+        f"pyrunc version {__version__}\ncommit: {made_of.COMMIT or __version__}\nspec: {SPEC_VERSION}\n"
+        f"python: {python}\nform: {form}\n{made_of.FEATURES}\n"
     )
     return 0
 
@@ -243,13 +248,16 @@ def _hint(error: Error) -> None:
         _stderr(f"hint: {error.hint}\n")
 
 
-def _unexpected(error: Exception, text: str) -> None:
+def _unexpected(error: Exception, text: str, prefix: str = INTERNAL) -> None:
     """One line for what pyrunc did not foresee; where it happened goes to the log with --debug."""
     if log.debug_on:
-        import traceback
+        try:
+            import traceback
 
-        log.debug("".join(traceback.format_exception(error)))
-    log.error(INTERNAL + text)
+            log.debug("".join(traceback.format_exception(error)))
+        except ImportError:
+            pass  # the installation is damaged
+    log.error(prefix + text)
 
 
 def _stderr(text: str) -> None:

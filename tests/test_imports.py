@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import freeze
 from support import ROOT, make_bundle, unique_id
 
 # Where pyrunc is installed python-prctl lies beside it.
@@ -190,20 +189,6 @@ def test_looking_and_killing_load_next_to_nothing(life: Life) -> None:
 def test_packages_that_are_not_needed(command: str, packages: tuple[str, ...], life: Life) -> None:
     for name in life.imported[command]:
         assert not name.startswith(packages)
-
-
-@pytest.fixture(scope="module")
-def frozen() -> dict[str, freeze.Module]:
-    return freeze.read_package(ROOT / "pyrunc", (), freeze.Cold(0))
-
-
-@pytest.mark.parametrize("command", HOT)
-def test_the_embedded_form_makes_all_modules_at_once(
-    command: str, life: Life, frozen: dict[str, freeze.Module]
-) -> None:
-    """freeze.HOT: what is missing there is found by a longer way."""
-    made = freeze.order(frozen, {}, ("pyrunc.cli", *freeze.HOT[command]))
-    assert own(life.imported[command]) <= set(made)
 
 
 def test_commands_do_not_load_each_other(life: Life) -> None:

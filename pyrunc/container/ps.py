@@ -1,10 +1,10 @@
 """`ps`: the container's processes, and what ps(1) says of them.
 
-Not on the hot path.
+Not on the hot path, but what helps in need: no module of the standard library that is a file.
 """
 
-import subprocess
-from collections.abc import Collection, Sequence
+import posix
+from collections.abc import Collection, Mapping, Sequence
 
 from pyrunc.errors import Error, from_os_error
 from pyrunc.options import Globals
@@ -28,19 +28,50 @@ def table(pids: Collection[int], arguments: Sequence[str] = ()) -> str:
     """
     command = ["ps", *(arguments or ["-ef"])]
     try:
-        done = subprocess.run(
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=_environment(),
-        )
+        status, output, errors = _run(command, {b"PATH": PATH.encode(), **posix.environ})
     except OSError as error:
         raise from_os_error("ps:", error, hint="install procps") from None
-    if done.returncode:
-        text = (done.stderr + done.stdout).decode(errors="replace").strip()
-        raise Error(f"{' '.join(command)}: exit status {done.returncode}: {text}")
-    return choose(done.stdout.decode(errors="surrogateescape"), pids)
+    if status:
+        text = (errors + output).decode(errors="replace").strip()
+        raise Error(f"{' '.join(command)}: exit status {status}: {text}")
+    return choose(output.decode(errors="surrogateescape"), pids)
+
+
+def _run(command: list[str], environment: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
+    """Exit status, standard output and standard error of a program; OSError where it cannot be started.
+
+    Both outputs are files in memory, so that neither can fill while the other is read.
+    """
+    streams = [posix.memfd_create(f"{command[0]}-{name}", posix.MFD_CLOEXEC) for name in ("stdout", "stderr")]
+    try:
+        pid = _spawn(command, environment, streams)
+        _, status = posix.waitpid(pid, 0)
+        output, errors = (_contents(fd) for fd in streams)
+    finally:
+        for fd in streams:
+            posix.close(fd)
+    return posix.waitstatus_to_exitcode(status), output, errors
+
+
+def _spawn(command: list[str], environment: Mapping[bytes, bytes], streams: Sequence[int]) -> int:
+    """The pid of a program that is looked up in the PATH of its own environment."""
+    actions = [
+        (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
+        *((posix.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams, 1)),
+    ]
+    missing: OSError = FileNotFoundError(2, "No such file or directory", command[0])
+    for directory in environment[b"PATH"].decode(errors="surrogateescape").split(":"):
+        try:
+            return posix.posix_spawn(f"{directory or '.'}/{command[0]}", command, environment, file_actions=actions)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            missing = error
+    raise missing
+
+
+def _contents(fd: int) -> bytes:
+    return posix.pread(fd, posix.fstat(fd).st_size, 0)
 
 
 def choose(output: str, pids: Collection[int]) -> str:
@@ -61,9 +92,3 @@ def choose(output: str, pids: Collection[int]) -> str:
         if inside:
             lines.append(line)
     return "".join(line + "\n" for line in lines)
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {"PATH": PATH, **os.environ}

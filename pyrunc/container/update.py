@@ -4,7 +4,6 @@ Not on the hot path.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from pyrunc.config import strict
 from pyrunc.errors import ConfigError, Error, from_os_error
@@ -13,9 +12,11 @@ from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
     from pyrunc.cgroups import Manager
 
-Resources = dict[str, Any]
+Resources: "TypeAlias" = "dict[str, Any]"
 
 # The members of linux.resources. Go takes names in any case, so engines may spell them otherwise.
 MEMBERS: dict[str, dict[str, type]] = {
@@ -170,7 +171,7 @@ def changes_in(document: object) -> Resources:
     return changes
 
 
-def _typed(value: Any, kind: type, where: str) -> Any:
+def _typed(value: "Any", kind: type, where: str) -> "Any":
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         names = {int: "a number", bool: "true or false", str: "a string", list: "an array"}
         raise ConfigError(f"resources: {where} is not {names.get(kind, 'an object')}")
