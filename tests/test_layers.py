@@ -14,6 +14,7 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "log": {"", "errors", "logservice"},
     "logservice": set(),
+    "made_of": set(),
     "thirdparty": {"", "errors"},
     "kernel": {"", "errors"},
     "options": BASE,
