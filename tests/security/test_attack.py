@@ -78,6 +78,35 @@ def test_owner_without_the_capabilities(runtime: Runtime, bundle: MakeBundle) ->
     weak.call("exec", id, "true", check=True)
 
 
+def test_owner_beside_an_unprivileged_engine(runtime: Runtime, bundle: MakeBundle) -> None:
+    """Root of a user namespace, as podman without privileges starts pyrunc, gives its containers' away as well."""
+    it = bundle({"mounts": [], "linux": {"namespaces": SPACES, **maps(0, 1000, 5000)}}).give(401000).args("sleep", "60")
+    with subprocess.Popen(["unshare", "--user", "--mount", "--propagation", "private", "sleep", "100"]) as engine:
+        try:
+            end = time.monotonic() + 30
+            while os.readlink(f"/proc/{engine.pid}/ns/user") == os.readlink("/proc/self/ns/user"):
+                assert time.monotonic() < end
+            for kind in ("uid", "gid"):
+                Path(f"/proc/{engine.pid}/{kind}_map").write_text("0 400000 65536")
+            runtime.root.mkdir()
+            os.chown(runtime.root, 400000, 400000)
+            runtime.root.parent.chmod(0o755)
+            it.path.chmod(0o755)
+            inner = Runtime("nsenter", runtime.root)
+            inner.command = lambda *args: [  # type: ignore[method-assign]
+                "nsenter", "-t", str(engine.pid), "-U", "-m", "--setuid", "0", "--setgid", "0", *runtime.command(*args)
+            ]  # fmt: skip
+            id = inner.create(it)
+            try:
+                assert owner(inner, id) == 401000
+                inner.call("start", id, check=True)
+                inner.call("exec", id, "true", check=True)
+            finally:
+                inner.call("delete", "--force", id, check=True)
+        finally:
+            engine.kill()
+
+
 @pytest.mark.parametrize("kind", ["new", "joined"])
 def test_hooks_in_the_container(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, kind: str) -> None:
     """createContainer hooks have the host's root directory, and are dumpable, as any program is."""
