@@ -139,7 +139,7 @@ def _complete_stdio() -> None:
 
 def _globals(options: Options) -> Globals:
     """Globals from the global flags; opens the log."""
-    log_format = options.text("log-format", "text")
+    log_format = options.text("log-format")
     rootless = options.text("rootless", "auto")
     path = options.text("log")
     level = "debug" if options.on("debug") else options.text("log-level", "warning")
@@ -149,7 +149,7 @@ def _globals(options: Options) -> Globals:
     cgroups = options.text("cgroup-manager", cgroups)
     if cgroups not in ("cgroupfs", "systemd", "disabled"):
         raise Error(f"invalid cgroup-manager: {cgroups}: want cgroupfs, systemd or disabled")
-    if log_format not in ("text", "json"):
+    if log_format not in ("text", "json") and options.given("log-format"):
         raise Error(f"invalid log-format: {log_format}")
     if rootless in ("1", "t", "T", "TRUE", "True"):
         rootless = "true"
@@ -164,7 +164,7 @@ def _globals(options: Options) -> Globals:
     return Globals(
         root=options.text("root"),
         log=path,
-        log_format=log_format,
+        log_format=log_format or "text",
         debug=log.debug_on,
         cgroups=cgroups,
         rootless=rootless,
@@ -199,7 +199,10 @@ def _help(name: str, words: "Sequence[str]" = ()) -> int:
 
 
 def _unknown(name: str) -> int:
+    from pyrunc import didyoumean
+
     log.error(f"No help topic for '{name}'")
+    _hint(Error("", hint=didyoumean.hint(name, COMMANDS)))
     return 3
 
 
@@ -209,13 +212,34 @@ def _usage(error: UsageError, command: "Command | None") -> None:
 
     try:
         write(error.banner + "\n\n")
-        if command is None:
+        if log.to_people():
+            pass  # what is wrong, and where to read on, is enough
+        elif command is None:
             write(usage.overview(GLOBAL_FLAGS, [load(name).COMMAND for name in COMMANDS]))
         else:
             write(usage.command(command))
     except OSError:
         pass
     log.error(error.message)
+    hint = _flag_meant(error.message, command)
+    if log.to_people():
+        more = f"pyrunc {command.name} --help" if command else "pyrunc --help"
+        hint = f'{hint} "{more}" tells them all' if hint else f'see "{more}"'
+    _hint(Error("", hint=hint))
+
+
+def _flag_meant(message: str, command: "Command | None") -> str:
+    """The hint for a flag that is not defined, "" for other faults."""
+    from pyrunc import didyoumean
+
+    word = message.removeprefix("flag provided but not defined: ").lstrip("-")
+    flags = command.flags if command else GLOBAL_FLAGS
+    if word == message:
+        return ""
+    hint = didyoumean.hint(word, [name for flag in flags if flag.help for name in flag.names], "--{}")
+    if not hint and command and any(word in flag.names for flag in GLOBAL_FLAGS):
+        return f'"--{word}" stands before the command: pyrunc --{word} ... {command.name}'
+    return hint
 
 
 def _report(error: Error) -> None:
@@ -236,7 +260,10 @@ def _report(error: Error) -> None:
 def _report_raw(error: ExecError) -> None:
     """The text alone on standard error, where the program itself would have written."""
     if log.fd == 2 and not log.json:
-        _stderr(error.message + "\n")
+        if log.to_people():
+            log.error(error.message)
+        else:
+            _stderr(error.message + "\n")
         _hint(error)
     else:
         _report(error)
@@ -245,7 +272,10 @@ def _report_raw(error: ExecError) -> None:
 def _hint(error: Error) -> None:
     """Below the error; a log in JSON has it already, and nothing but objects."""
     if error.hint and (log.fd != 2 or not log.json):
-        _stderr(f"hint: {error.hint}\n")
+        from pyrunc import people
+
+        color = log.to_people() and people.color_wanted()
+        _stderr(people.plain("hint", error.hint, color))
 
 
 def _unexpected(error: Exception, text: str, prefix: str = INTERNAL) -> None:

@@ -1,5 +1,6 @@
 """The log: logrus lines on standard error, or text or JSON lines in a file (`--log`, `--log-format`);
-or messages to the journal or to syslog (`--log journald:NAME`), see logservice.py.
+or messages to the journal or to syslog (`--log journald:NAME`), see logservice.py. On a terminal, where neither
+`--log` nor `--log-format` is given, plain words for people, see people.py.
 
 Engines parse this. podman reads the whole JSON log as one object and containerd takes the last line with level "error",
 so at the default level nothing is written before an error, and each line is one write(2) with O_APPEND.
@@ -27,6 +28,7 @@ class Log:
     def __init__(self) -> None:
         self.fd = 2
         self.json = False
+        self.people = True
         self.debug_on = False
         self.warning_on = True
         self.service: Service | None = None
@@ -34,10 +36,12 @@ class Log:
     def setup(self, path: "str | None", log_format: str, level: str) -> None:
         """Open the log.
 
-        path: of a file, also as "file:PATH"; or journald:NAME, syslog:NAME. log_format: "text" or "json".
+        path: of a file, also as "file:PATH"; or journald:NAME, syslog:NAME. log_format: "text", "json", or "": text,
+        but plain words on a terminal.
         level: "debug", "warning" or "error", the least that is logged.
         """
         self.json = log_format == "json"
+        self.people = not path and not log_format
         self.debug_on = level == "debug"
         self.warning_on = level != "error"
         if path and path.startswith(("journald:", "syslog:")):
@@ -63,6 +67,10 @@ class Log:
 
     def format(self, level: str, message: str, extra: "dict[str, object] | None") -> str:
         """One line of the log, with its newline."""
+        if self.to_people():
+            from pyrunc import people
+
+            return people.plain(level, message, people.color_wanted())
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.json:
             from _json import encode_basestring_ascii as quote
@@ -74,6 +82,10 @@ class Log:
             fields.append(f'"time":"{now}"')
             return "{" + ",".join(fields) + "}\n"
         return f'time="{now}" level={level} msg={go_quote(message)}\n'
+
+    def to_people(self) -> bool:
+        """Whether who reads this is a person at a terminal, and has not asked for another form."""
+        return self.people and self.fd == 2 and posix.isatty(2)
 
     def error(self, message: str, extra: "dict[str, object] | None" = None) -> None:
         self.write("error", message, extra)

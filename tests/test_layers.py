@@ -9,10 +9,12 @@ from support import ROOT
 
 PACKAGE = ROOT / "pyrunc"
 
-BASE = {"", "errors", "log", "thirdparty", "kernel"}
+BASE = {"", "errors", "log", "thirdparty", "kernel", "didyoumean"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
-    "log": {"", "errors", "logservice"},
+    "log": {"", "errors", "logservice", "people"},
+    "people": set(),
+    "didyoumean": set(),
     "logservice": set(),
     "made_of": set(),
     "thirdparty": {"", "errors"},

@@ -61,7 +61,8 @@ def check(config: "Config", bundle_abs_path: str, *, euid: int, rootfs: bool = T
 
 
 def _check_spelling(config: "Config") -> "list[str]":
-    """Warnings for members that Go's runtimes accept in this letter case and pyrunc ignores."""
+    """Warnings for members that nothing reads, and whose names are nearly those of others: in another letter case,
+    as Go's runtimes accept them, or misspelt, as every runtime drops them in silence."""
     warnings = []
     sections: tuple[tuple[str, object], ...] = (
         ("", config),
@@ -71,11 +72,20 @@ def _check_spelling(config: "Config") -> "list[str]":
     for section, value in sections:
         spellings = _validator.MEMBERS[section]
         for name in value if isinstance(value, dict) else ():
-            spelling = spellings.get(name.lower(), name)
+            spelling = spellings.get(name.lower())
             if spelling != name:
                 where = f"{section}/{name}" if section else name
-                warnings.append(f'{where} is ignored: the name of this property is "{spelling}"')
+                warnings += _misspelt(where, name, spelling, spellings)
     return warnings
+
+
+def _misspelt(where: str, name: str, spelling: "str | None", spellings: "dict[str, str]") -> "list[str]":
+    if spelling:
+        return [f'{where} is ignored: the name of this property is "{spelling}"']
+    from pyrunc.didyoumean import nearest
+
+    meant = nearest(name, spellings.values())
+    return [f'{where} is ignored: did you mean "{meant}"?'] if meant else []
 
 
 def _check_root(config: "Config", bundle: str) -> None:

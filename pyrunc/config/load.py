@@ -12,6 +12,7 @@ Import cost: `_json` and pyrunc's own modules.
 
 from pyrunc.config import _validator, strict
 from pyrunc.errors import ConfigError
+from pyrunc.kernel.uapi import ENOENT, ENOTDIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,13 @@ def load_config(bundle: str, path: str = "") -> "Config":
     try:
         data = strict.read_file(path, "config.json")
     except FileNotFoundError:
-        raise ConfigError(f"JSON specification file {name} not found") from None
+        raise not_found(bundle, name, path) from None
+    except ConfigError as error:
+        if error.errno == ENOTDIR:
+            from pyrunc.config.whereabouts import not_a_directory
+
+            error.hint = not_a_directory(bundle)
+        raise
     config = parse_config(data)
     linux = config.get("linux", {})
     if b'"run.oci.' in data:
@@ -53,6 +60,13 @@ def load_config(bundle: str, path: str = "") -> "Config":
                 default_maps(config)
                 break
     return config
+
+
+def not_found(bundle: str, name: str, path: str) -> ConfigError:
+    """The error for a configuration that is not there. runc's words, and where it was looked for."""
+    from pyrunc.config.whereabouts import advice
+
+    return ConfigError(f"JSON specification file {name} not found", hint=advice(bundle, path), errno=ENOENT)
 
 
 def parse_config(data: bytes, what: str = "config.json") -> "Config":

@@ -111,6 +111,10 @@ class Answers:
             return False, ()
         if step.name == "move_mount" and errno == EINVAL:
             errno = self._move_refused(step)
+        if step.name in ("fsconfig", "fsmount"):
+            from pyrunc.setup.kernel_words import of_filesystem
+
+            raise of_filesystem(self.session, step, errno, step_errors.INIT)
         raise step_errors.step_error(step, errno, step_errors.INIT)
 
     def end(self) -> None:

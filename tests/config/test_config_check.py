@@ -758,6 +758,16 @@ def test_warnings(bundle: Path) -> None:
     ]
 
 
+def test_members_that_are_misspelt_are_told(bundle: Path) -> None:
+    """Every runtime drops them in silence: a security setting that does not hold. What resembles nothing is an
+    extension."""
+    change = both(put("/process/noNewPrivilege", True), put("/process/capabilites", {}), put("/linux/x-vendor", 1))
+    assert warned(change, bundle) == [
+        'process/noNewPrivilege is ignored: did you mean "noNewPrivileges"?',
+        'process/capabilites is ignored: did you mean "capabilities"?',
+    ]
+
+
 def test_a_process_of_exec_is_checked_with_its_own_pointers() -> None:
     process = load_process(b'{"cwd":"/","args":["a"],"capabilities":{"bounding":["X"]}}')
     assert check_process(process, "") == ["ignoring unknown or unavailable capabilities: [X]"]
