@@ -2,7 +2,6 @@
 
     begin         its cgroup, where it could not be born there, hard limits and id maps
     hooks         prestart and createRuntime here; createContainer's go to the init as steps
-    InheritMode   the mode of a tmpfs from the directory that it covers
     CopyUp        the copies for tmpcopyup
     IdMap         ids mapped by the host's privileges
     Node          a device in a user namespace, or in whose place something is
@@ -16,14 +15,14 @@ import posix
 
 from pyrunc.errors import Error
 from pyrunc.kernel.files import read_file
-from pyrunc.kernel.uapi import CLONE_NEWUSER, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, FSCONFIG_SET_STRING
+from pyrunc.kernel.uapi import CLONE_NEWUSER, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.console import Console
 from pyrunc.plan.create import finish
 from pyrunc.plan.devices import Node
 from pyrunc.plan.inroot import Target
 from pyrunc.plan.lookup import LookUp, environment, home_of
-from pyrunc.plan.mountapi import BindSource, CopyUp, IdMap, InheritMode
+from pyrunc.plan.mountapi import BindSource, CopyUp, IdMap
 from pyrunc.plan.namespaces import KEEP_GROUPS, Namespaces
 from pyrunc.setup import step_errors
 from pyrunc.setup.device_filter import restrict_existing
@@ -73,8 +72,6 @@ class Answers:
             return self._run_hooks()
         if type(key) is Console:
             self.creation.take_console(self.config["process"])
-        elif type(key) is InheritMode:
-            return self._inherit_mode(key, reply.data)
         elif type(key) is CopyUp:
             self._copy_up()
         elif type(key) is IdMap:
@@ -162,19 +159,6 @@ class Answers:
         from pyrunc.setup.device_nodes import Nodes
 
         return Nodes(self.session, key, self._mounts() if self.facts.privileged else None)
-
-    def _inherit_mode(self, key: InheritMode, data: bytes) -> "Items | None":
-        if int.from_bytes(data[:4], "little"):
-            return None  # made for this mount: the file system's own default
-        mode = int.from_bytes(data[28:30], "little") & 0o7777
-        word = f"{mode:o}".encode()
-        return [
-            Step(
-                "fsconfig",
-                (key.fs, FSCONFIG_SET_STRING, b"mode", word, 0),
-                None, (), (), None, None, "error setting the mode of a tmpfs", "", "",
-            )
-        ]  # fmt: skip
 
     def _copy_up(self) -> None:
         from pyrunc.setup.tmpcopyup import copy_tree

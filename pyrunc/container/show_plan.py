@@ -32,7 +32,6 @@ HOST = {
     "begin": "write the id maps and put the process into its cgroup",
     "hooks": "run prestart and createRuntime hooks",
     "Console": "take the terminal's master",
-    "InheritMode": "give the tmpfs the mode of the directory it covers",
     "IdMap": "map the ids of the mount, with the host's privileges",
     "Node": "look what is there, and make the device",
     "CopyUp": "copy the directory into the tmpfs",

@@ -2,7 +2,7 @@
 container's init.
 
 The child's steps stop at syncs where Python has to decide or to do something: "begin" (id maps, cgroup by pid),
-mountapi.InheritMode and CopyUp, console.Console, "hooks", lookup.LookUp. What follows the last is made by
+mountapi.CopyUp, console.Console, "hooks", lookup.LookUp. What follows the last is made by
 `finish`, when the executable and HOME are known.
 """
 

@@ -14,7 +14,7 @@ from pyrunc.kernel.uapi import (
     MOVE_MOUNT_T_EMPTY_PATH,
     MS_REC,
 )
-from pyrunc.machine.ops import Label, Program, Reg, Space, Words
+from pyrunc.machine.ops import Label, Program, Reg, Words
 
 LONGEST_STRING = 255  # that fsconfig(2) takes
 
@@ -24,18 +24,6 @@ class BindSource:
     can: open_tree of the source of a bind mount, or of the root; move_mount of the root."""
 
     __slots__ = ()
-
-
-class InheritMode:
-    """Key of the step at which the container layer learns the mode that a tmpfs takes over from the directory below.
-
-    The reply is a struct statx whose first word says whether the directory was made for the mount (1) or found (0).
-    """
-
-    __slots__ = ("fs",)
-
-    def __init__(self, fs: Reg) -> None:
-        self.fs = fs
 
 
 class CopyUp:
@@ -102,17 +90,11 @@ def new_filesystem(
     mount: Reg,
     *,
     attributes: int = 0,
-    mode_of: "Space | None" = None,
 ) -> None:
-    """fsopen(2), its parameters and fsmount(2), into a register.
-
-    mode_of: where a struct statx lies whose mode the root of the file system shall have.
-    """
+    """fsopen(2), its parameters and fsmount(2), into a register."""
     fs = p.reg("fs")
     p.call("fsopen", kind.encode(), FSOPEN_CLOEXEC, dst=fs)
     configure(p, fs, words)
-    if mode_of is not None:
-        p.sync(InheritMode(fs), mode_of, 32)
     p.call("fsconfig", fs, FSCONFIG_CMD_CREATE, None, None, 0)
     p.call("fsmount", fs, FSMOUNT_CLOEXEC, attributes, dst=mount)
     p.close(fs)

@@ -34,10 +34,11 @@ from pyrunc.kernel.uapi import (
     PROC_SUPER_MAGIC,
     RESOLVE_NO_SYMLINKS,
     STATX_MODE,
+    STATX_MODE_AT,
     STATX_SIZE_OF,
     SYSFS_MAGIC,
 )
-from pyrunc.machine.ops import Label, Program, Reg, Space
+from pyrunc.machine.ops import At, Label, Program, Reg, Space
 from pyrunc.plan.inroot import clean, mount_point, open_in_root
 from pyrunc.plan.mountapi import (
     LONGEST_STRING,
@@ -295,7 +296,7 @@ def _filesystem(
         words.append(f"{context.label_option}={context.label}")
     attributes = options.set
     read_only_late = False
-    mode_of = None
+    mode = None
     created = p.reg("created")
     if kind in ("proc", "sysfs"):
         # CVE-2019-19921: a /proc or /sys that is a symbolic link leads labels and masks elsewhere.
@@ -308,9 +309,11 @@ def _filesystem(
         if read_only_late:
             attributes &= ~MOUNT_ATTR_RDONLY
         if not any(word.startswith("mode=") for word in words):
-            mode_of = Space(STATX_SIZE_OF, "statx")
-            p.call("statx", place, b"", AT_EMPTY_PATH, STATX_MODE, mode_of)
-            p.store(mode_of, created)
+            covered, mode = Space(STATX_SIZE_OF, "statx"), p.reg("mode")
+            p.call("statx", place, b"", AT_EMPTY_PATH, STATX_MODE, covered)
+            p.load(At(covered, STATX_MODE_AT), 2, mode)
+            # What is read-only at once could not be given a mode.
+            attributes &= ~MOUNT_ATTR_RDONLY
     elif attributes & MOUNT_ATTR_RDONLY:
         words.append("ro")
     if kind == "sysfs" and context.userns:
@@ -346,7 +349,11 @@ def _filesystem(
         long_filesystem(p, kind, source, words[1:], place, fd, f"/mounts/{index}")
         set_attributes(p, fd, mount_attr(attributes, MOUNT_ATTR__ATIME))
     else:
-        new_filesystem(p, kind, words, fd, attributes=attributes, mode_of=mode_of)
+        new_filesystem(p, kind, words, fd, attributes=attributes)
+    if mode is not None:
+        _inherit_mode(p, fd, created, mode)
+        if options.set & MOUNT_ATTR_RDONLY and not read_only_late:
+            set_attributes(p, fd, mount_attr(MOUNT_ATTR_RDONLY))
     _idmap(p, index, fd, mount, options, context.userns)
     if context.label and kind == "mqueue":
         # It takes no context option, only the attribute; not on descriptors of mounts (O_PATH).
@@ -366,6 +373,23 @@ def _filesystem(
         context.late.append((fd, p._why, p._at))
     else:
         p.close(fd)
+
+
+def _inherit_mode(p: Program, fd: Reg, created: Reg, mode: Reg) -> None:
+    """Give a tmpfs the mode of the directory that it covers, unless that was made for it.
+
+    By fchmod(2), which takes no O_PATH. As a parameter of the file system it would be a text, and a question to Python.
+    """
+    covers, done, top = Label("covers a directory"), Label("done"), p.reg("top")
+    p.call("move", created, zero=covers)
+    p.jump(done)
+    p.label(covers)
+    p.call("openat", fd, b".", O_DIRECTORY | O_CLOEXEC, 0, dst=top)
+    p.call("fchmod", top, mode)
+    p.call("close", top)
+    p.label(done)
+    p.registers.give(top)
+    p.registers.give(mode)
 
 
 def read_only_late(p: Program, context: Context) -> None:
