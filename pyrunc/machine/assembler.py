@@ -108,6 +108,17 @@ class _Layout:
         return place
 
 
+_known: "dict[int, tuple[dict[str, int], dict[str, int]]]" = {}
+
+
+def _with_pseudo_ops(numbers: "dict[str, int]") -> "dict[str, int]":
+    """The numbers of system calls and pseudo-ops; made once for each table, which stays alive so that its id does."""
+    known = _known.get(id(numbers))
+    if known is None:
+        known = _known[id(numbers)] = numbers, {**numbers, **PSEUDO_NAMES}
+    return known[1]
+
+
 def _ahead(places: "dict[Label, int]", label: Label, offset: int) -> int:
     """The op that `label` stands before; ValueError unless it is behind the op at `offset`."""
     place = places.get(label, 0)
@@ -148,7 +159,7 @@ def assemble(
     layout = _Layout(PROGRAM + OP.size * len(steps))
     address = layout.address
     memory = layout.known.get
-    all_numbers = {**numbers, **PSEUDO_NAMES}
+    all_numbers = _with_pseudo_ops(numbers)
     out = bytearray(OP.size * len(steps))
     pack_into = _PACKED.pack_into
     offset = 0
