@@ -30,6 +30,7 @@ _pyrunc() {
         :--criu) _pyrunc_values 'files'; return ;;
         :--cgroup-manager) COMPREPLY=(); return ;;
         :--rootless) COMPREPLY=(); return ;;
+        audit:--format) _pyrunc_values 'text json'; return ;;
         checkpoint:--image-path) _pyrunc_values 'directories'; return ;;
         checkpoint:--work-path) _pyrunc_values 'directories'; return ;;
         checkpoint:--parent-path) _pyrunc_values 'directories'; return ;;
@@ -98,9 +99,15 @@ _pyrunc() {
         update:--pids-limit) COMPREPLY=(); return ;;
         update:--l3-cache-schema) COMPREPLY=(); return ;;
         update:--mem-bw-schema) COMPREPLY=(); return ;;
+        validate:--format) _pyrunc_values 'text json'; return ;;
     esac
     case $command in
-        '') _pyrunc_values '--debug --log-level --log --log-format --root --criu --systemd-cgroup --cgroup-manager --rootless --version -v -V checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update help' ;;
+        '') _pyrunc_values '--debug --log-level --log --log-format --root --criu --systemd-cgroup --cgroup-manager --rootless --version -v -V audit checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update validate help' ;;
+        audit)
+            case $cur in
+                -*) _pyrunc_values '--format --help' ;;
+                *) [ "$arguments" -gt 0 ] || _pyrunc_values directories ;;
+            esac ;;
         checkpoint)
             case $cur in
                 -*) _pyrunc_values '--image-path --work-path --parent-path --leave-running --tcp-established --tcp-skip-in-flight --link-remap --ext-unix-sk --shell-job --lazy-pages --status-fd --page-server --file-locks --pre-dump --manage-cgroups-mode --empty-ns --auto-dedup --help' ;;
@@ -191,7 +198,12 @@ _pyrunc() {
                 -*) _pyrunc_values '--resources -r --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpuset-cpus --cpuset-mems --cpu-idle --memory --memory-reservation --memory-swap --pids-limit --l3-cache-schema --mem-bw-schema --help' ;;
                 *) [ "$arguments" -gt 0 ] || _pyrunc_values ids ;;
             esac ;;
-        help) _pyrunc_values 'checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update' ;;
+        validate)
+            case $cur in
+                -*) _pyrunc_values '--strict --format --help' ;;
+                *) [ "$arguments" -gt 0 ] || _pyrunc_values directories ;;
+            esac ;;
+        help) _pyrunc_values 'audit checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update validate' ;;
     esac
 }
 

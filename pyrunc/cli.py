@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 COMMANDS = (
-    *("checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause"),
-    *("plan", "ps", "restore", "resume", "run", "spec", "start", "state", "update"),
+    *("audit", "checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause"),
+    *("plan", "ps", "restore", "resume", "run", "spec", "start", "state", "update", "validate"),
 )
 
 GLOBAL_FLAGS = (

@@ -31,6 +31,7 @@ BELOW["foreground"] = BELOW["state"] | {"state"}
 BELOW["setup"] = BELOW["foreground"] | {"foreground"}
 BELOW["container"] = BELOW["setup"] | {"setup"}
 BELOW["checkpoint"] = BELOW["container"] | {"container"}
+BELOW["inspect"] = BELOW["checkpoint"] | {"checkpoint"}
 # These may import everything below them, but nothing below may import them.
 TOP = {"cli", "arguments", "topics", "usage", "commands", "__main__"}
 

@@ -87,6 +87,16 @@ def explain(value: object, root: str, what: str) -> ConfigError | None:
     return ConfigError(f"{what}: {text}{where}", pointer=pointer)
 
 
+def faults(value: object, root: str) -> "list[tuple[str, list[str | int]]]":
+    """All that jsonschema finds: each text, and the path of the element. Raises ImportError without jsonschema."""
+    checker: Any = validator(root)
+    found = []
+    for error in checker.iter_errors(value):
+        path = list(error.absolute_path)
+        found.append((_text(error, value, path), path))
+    return found
+
+
 def _text(error: "ValidationError", document: object, path: list[str | int]) -> str:
     """What is wrong, in runc's words where the schema has them; may lengthen the path."""
     schema: Any = error.schema

@@ -1,0 +1,1 @@
+"""What people are told of configurations, containers and this machine: validate, audit, doctor, metrics. All cold."""
