@@ -201,8 +201,7 @@ def _help(name: str, words: "Sequence[str]" = ()) -> int:
 def _unknown(name: str) -> int:
     from pyrunc import didyoumean
 
-    log.error(f"No help topic for '{name}'")
-    _hint(Error("", hint=didyoumean.hint(name, COMMANDS)))
+    _report(Error(f"No help topic for '{name}'", hint=didyoumean.hint(name, COMMANDS)))
     return 3
 
 
@@ -220,12 +219,11 @@ def _usage(error: UsageError, command: "Command | None") -> None:
             write(usage.command(command))
     except OSError:
         pass
-    log.error(error.message)
     hint = _flag_meant(error.message, command)
     if log.to_people():
         more = f"pyrunc {command.name} --help" if command else "pyrunc --help"
         hint = f'{hint} "{more}" tells them all' if hint else f'see "{more}"'
-    _hint(Error("", hint=hint))
+    _report(Error(error.message, hint=hint))
 
 
 def _flag_meant(message: str, command: "Command | None") -> str:

@@ -9,7 +9,7 @@ from support import ROOT
 
 PACKAGE = ROOT / "pyrunc"
 
-BASE = {"", "errors", "log", "thirdparty", "kernel", "didyoumean"}
+BASE = {"", "errors", "log", "thirdparty", "kernel", "didyoumean", "people"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "log": {"", "errors", "logservice", "people"},

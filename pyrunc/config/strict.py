@@ -120,7 +120,8 @@ def loads(data: bytes, what: str, *, drop_null: bool = False) -> object:
         value, end = (_scan_without_null if drop_null else _scan)(
             text, len(text) - len(text.lstrip(" \t\r\n"))
         )
-    except (ValueError, StopIteration, RecursionError):
+    # SystemError: Python 3.11's scanner takes the exception to raise from json.decoder, which is not imported here.
+    except (ValueError, StopIteration, RecursionError, SystemError):
         from pyrunc.config.locate import fault
 
         raise fault(data, what) from None

@@ -1,5 +1,6 @@
 """Errors on a terminal are for people; everywhere else they are what engines read."""
 
+import json
 import os
 import pty
 import subprocess
@@ -99,6 +100,12 @@ def test_near_misses_of_commands_and_flags(words: tuple[str, ...], hint: str) ->
     assert text.splitlines()[-1] == f"hint: {hint}"
 
 
+def test_a_log_in_json_has_the_hint_too() -> None:
+    for words in (("strat",), ("run", "--bundel", ".", "x")):
+        (line,) = piped("--log-format", "json", *words)[1].splitlines()
+        assert "did you mean" in json.loads(line)["hint"]
+
+
 def test_a_wrong_flag_on_a_terminal_does_not_scroll_away(tmp_path: Path) -> None:
     text = on_terminal("run", "--bundel", ".", "x", NO_COLOR="1")[1]
     assert text == (
@@ -122,3 +129,13 @@ def test_text_of_others_cannot_drive_the_terminal() -> None:
     assert harmless("a\x1b[2Jb\x9bc\x7f\u202ed\n") == "a\\x1b[2Jb\\x9bc\\x7f\\u202ed\n"
     assert plain("error", "pyrunc exec failed: \x07", False) == "pyrunc exec: \\x07\n"
     assert plain("error", "pyrunc is not what failed: x", False) == "pyrunc: pyrunc is not what failed: x\n"
+
+
+@pytest.mark.parametrize("text", ['{"ociVersion": "1.0.0",}', "{'a': 1}", '{"a": 1', '{"a" 1}', "[1 2]"])
+def test_a_text_that_is_no_json_is_no_internal_error(text: str, tmp_path: Path) -> None:
+    """Without `json` imported, Python 3.11's scanner fails in a way of its own."""
+    (tmp_path / "config.json").write_text(text)
+    status, told = piped("run", "--bundle", str(tmp_path), "x")
+    assert status == 1
+    assert "config.json: line 1, column " in told
+    assert "internal error" not in told
