@@ -8,7 +8,7 @@
     hooks, console, decisions ◄────────► syncs of plan/create.py
     the executable, HOME ◄─────────────► LookUp
     state.json, pid file ◄─────────────► "ready"
-    exit                                 waits on start.sock
+    exit                                 waits on start.fifo
 
 The init dies with pyrunc (PDEATHSIG, and the end of its session) until it has been told to wait for `start`.
 """
@@ -34,10 +34,10 @@ from pyrunc.plan.process import check_capabilities
 from pyrunc.setup import step_errors
 from pyrunc.setup.device_filter import restrict
 from pyrunc.setup.drive import conduct, first_piece
+from pyrunc.setup.gate import make_gate
 from pyrunc.setup.host import (
     check_selinux,
     has_filter,
-    listening_socket,
     may_drop_groups,
     oom_killed,
     own_capabilities,
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from pyrunc.setup.request import CreateRequest
     from pyrunc.setup.seccomp_agent import Handover
 
-_LISTENING = "start.sock"
 NOT_TO_BE_KILLED = (
     "the container has neither a cgroup nor a pid namespace of its own: what its first process leaves behind cannot be"
     " found, nor killed. Such configuration is strongly discouraged"
@@ -237,10 +236,9 @@ class Creation(Making):
         facts.agent = Fd(theirs_agent, "agent's session")
         facts.child = Fd(theirs_child, "init's session")
         inherit = [theirs_child]
-        facts.listener = None
         if self.listen:
-            facts.listener = Fd(listening_socket(self.store.path(self.request.id), _LISTENING, lowest), _LISTENING)
-            inherit.append(facts.listener)
+            facts.gate = it = make_gate(self.store.path(self.request.id), lowest)
+            inherit += [it.start, it.line, it.answer]
         if facts.cgroup is not None:
             inherit.append(facts.cgroup)
         hooks = self.config.get("hooks", {})
@@ -263,7 +261,8 @@ class Creation(Making):
         self._intel_rdt()
         self.answers = answers = Answers(self, self.session, plan, facts, self.state, self.manager)
         try:
-            conduct(self.session, [*piece, *rest], answers.at_sync, answers.at_failure, sent=steps)
+            items = [*piece, *rest]
+            conduct(self.session, items, answers.at_sync, answers.at_failure, sent=steps, note=self.handover())
         except Lost:
             raise self.lost("the container's init ended", self.pid) from None
         answers.end()
@@ -357,7 +356,7 @@ class Creation(Making):
         log.debug("init: closing the pipe to signal completion")
         self.steps = session.send(self.last)
 
-    def handover(self, status: str) -> "Handover | None":
+    def handover(self) -> "Handover | None":
         """What gives the seccomp agent its listener, where the configuration names one."""
         profile = self.config.get("linux", {}).get("seccomp")
         if not profile or not profile.get("listenerPath"):
@@ -365,7 +364,7 @@ class Creation(Making):
         from pyrunc.setup.seccomp_agent import Handover
 
         assert self.state is not None
-        return Handover(profile, self.pid, self.state.hook_state(status))
+        return Handover(profile, self.pid, self.state.hook_state("creating"))
 
     def end(self) -> None:
         """Let go of what only the making needed; the container stays."""

@@ -32,7 +32,7 @@ from pyrunc.kernel.uapi import (
 )
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
-from pyrunc.machine.session import Lost, Session, pair
+from pyrunc.machine.session import NOT_EXECUTED, Lost, Session, pair
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
 from pyrunc.plan.lookup import LookUp, environment, home_of
@@ -379,8 +379,12 @@ class Execution(Making):
         log.debug("setns_init: about to exec")
         reply = session.until_exec(session.send(self.last), self._handover())
         if reply is None:
-            return
+            return None
         assert reply.step is not None
+        if reply.step.key == NOT_EXECUTED:
+            from pyrunc.setup import not_executed
+
+            return not_executed.tell(session.fd, reply, self.pid, self.spec)
         raise step_errors.step_error(reply.step, reply.errno, step_errors.SETUP)
 
     def _handover(self) -> "Handover | None":

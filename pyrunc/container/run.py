@@ -4,6 +4,7 @@ from pyrunc.container.create import Creation
 from pyrunc.container.start import after_start
 from pyrunc.errors import Error
 from pyrunc.foreground.wait import attend, become_subreaper, block_signals
+from pyrunc.machine.session import NOT_EXECUTED
 from pyrunc.setup import step_errors
 
 TYPE_CHECKING = False
@@ -57,15 +58,20 @@ def run(globals_: "Globals", request: "CreateRequest") -> int:
 
 
 def _await_exec(creation: Creation) -> None:
-    """The session ends with a successful execve."""
+    """The session ends with a successful execve. A program that cannot be executed ends by itself, with 255."""
     session = creation.session
     assert session is not None
-    reply = session.until_exec(creation.steps, creation.handover("creating"))
+    reply = session.until_exec(creation.steps, creation.handover())
     if reply is not None and reply.step is not None:
+        if reply.step.key == NOT_EXECUTED:
+            from pyrunc.setup import not_executed
+
+            return not_executed.tell(session.fd, reply, creation.pid, creation.config["process"])
         if not reply.errno:
             creation.hooked = True
             raise step_errors.hook_failed(reply.step.key, reply.data)
         raise step_errors.step_error(reply.step, reply.errno, step_errors.INIT)
+    return None
 
 
 def _delete(globals_: "Globals", id: str) -> None:

@@ -1,26 +1,26 @@
-"""`pyrunc start`: let the waiting init execute its program, and learn whether it could."""
+"""`pyrunc start`: let the waiting init execute its program, and learn whether it came to that."""
 
 import posix
-from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from pyrunc.errors import Error, from_os_error
 from pyrunc.machine.ops import Step
-from pyrunc.machine.session import Session, Trace
+from pyrunc.machine.session import EXECUTES, NOT_EXECUTED, Session, Trace
 from pyrunc.setup import step_errors
-from pyrunc.state.store import Store
+from pyrunc.state.store import ANSWER, START, Store
+
+ENXIO = 6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.options import Globals
-    from pyrunc.setup.seccomp_agent import Handover
     from pyrunc.state.state import State
 
 
 def start(globals_: "Globals", id: str, trace: str = "") -> None:
     """Start a created container. trace: a file for the times of the steps, or "".
 
-    Errors: it does not exist, is running or has stopped; its program cannot be executed; a startContainer or poststart
-    hook failed (the container is gone then: runtime.md, "Lifecycle").
+    Errors: it does not exist, is running or has stopped; its init was killed; a startContainer or poststart hook
+    failed (the container is gone then: runtime.md, "Lifecycle").
     """
     store = Store(globals_.root)
     notify = None
@@ -58,38 +58,76 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
 
 
 def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
-    """Connect to the init's socket, say whether to trace, and wait for its execve, or for the step that failed."""
-    sock = socket(AF_UNIX, SOCK_STREAM)
-    directory = posix.open(store.path(state.id), posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    session = Session(sock, "init", trace)
+    """Tell the init to go on, and whether to trace, and wait for its execve, or for the step that failed.
+
+    A program that cannot be executed after all is no error: the container's standard error has the reason, and it ends
+    with 255.
+    """
+    answers, start = _open_gate(store.path(state.id))
+    session = Session(answers, "init", trace)
+    told: list[object] = []
     try:
-        sock.connect(f"/proc/self/fd/{directory}/start.sock")
-        sock.send(b"\1\0\0\0" if trace is not None else bytes(4))
+        posix.write(start, b"\1\0\0\0" if trace is not None else bytes(4))
         # What create remembered of the steps that its program goes on with.
         steps = [
             Step(name, (None, 0, wait), None, (), (), None, None, why, at, key)
             for why, at, name, key, wait in state.extra["start"]
         ]
-        reply = session.until_exec(steps, _handover(state))
+        reply = session.until_exec(steps, lambda _, __, note: told.append(note.step and note.step.key))
+        if reply is not None and reply.step is not None and reply.step.key == NOT_EXECUTED:
+            from pyrunc.setup import not_executed
+
+            not_executed.tell(start, reply, state.pid, state.config["process"])
+            return
     except OSError as error:
         raise from_os_error("error reaching the container's init", error) from None
     finally:
-        posix.close(directory)
-        sock.close()
-    if reply is not None and reply.step is not None:
+        posix.close(start)
+        session.close()
+    if reply is None:
+        if EXECUTES not in told:
+            raise Error("the container's init ended before it could execute its program")
+        return
+    if reply.step is not None:
         step = reply.step
         if not reply.errno:
             raise step_errors.hook_failed(step.key, reply.data)
         raise step_errors.told(step.why, step.at, step.name, step.name, reply.errno, step.key, step_errors.INIT)
 
 
-def _handover(state: "State") -> "Handover | None":
-    """What gives the seccomp agent its listener, where the configuration names one."""
-    if not state.listener:
-        return None
-    from pyrunc.setup.seccomp_agent import Handover
+class _Answers:
+    """The reading end of a fifo, as far as Session needs a socket."""
 
-    return Handover(state.config["linux"]["seccomp"], state.pid, state.hook_state("created"))
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def recvmsg(self, length: int, _ancillary: int, _flags: int) -> "tuple[bytes, tuple[()], int, None]":
+        return posix.read(self.fd, min(length, 1 << 16)), (), 0, None
+
+    def close(self) -> None:
+        posix.close(self.fd)
+
+
+def _open_gate(folder: str) -> "tuple[_Answers, int]":
+    """Open the ends of the fifos that are ours (plan/waiting.py): what the init answers, and where it waits."""
+    flags = posix.O_NONBLOCK | posix.O_CLOEXEC
+    answers = -1
+    try:
+        answers = posix.open(f"{folder}/{ANSWER}", posix.O_RDONLY | flags)
+        start = posix.open(f"{folder}/{START}", posix.O_WRONLY | flags)
+    except OSError as error:
+        if answers >= 0:
+            posix.close(answers)
+        if error.errno == ENXIO:  # nobody reads
+            raise Error("the container's init ended before it could execute its program") from None
+        raise from_os_error("error reaching the container's init", error) from None
+    posix.set_blocking(answers, True)
+    return _Answers(answers), start
 
 
 def after_start(store: Store, state: "State") -> None:

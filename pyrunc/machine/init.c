@@ -26,6 +26,7 @@ typedef long s64;
 #define TRACE (ARENA + 0xf00000)        /* times, when the program asks for them */
 #define REGISTERS 128                   /* at ARENA; register 0 is the session's descriptor */
 #define HEADER (ARENA + 0x800)          /* of the program: its flags may be read into while it runs */
+#define ON_SIGNAL (ARENA + 0xc00)       /* a struct sigaction: whom the signal ends, with 128 and its number */
 #define PROGRAM_SIZE (SPACE - PROGRAM)
 #define SPACE_SIZE (TRACE - SPACE)
 #define TRACE_ENTRIES ((ARENA + ARENA_SIZE - TRACE) / sizeof(struct entry))
@@ -63,6 +64,13 @@ struct reply {
 
 struct entry {
 	u64 op, time;
+};
+
+struct action {
+	void (*handler)(int);
+	u64 flags;
+	void (*restorer)(int);
+	u64 mask;
 };
 
 struct timespec {
@@ -132,6 +140,11 @@ static void leave(int status)
 	call(NR_exit_group, status, 0, 0, 0, 0, 0);
 	/* A seccomp filter may refuse even that: die of a fault, in place of running on. */
 	__builtin_trap();
+}
+
+static void ended(int signal)
+{
+	leave(128 + signal);
 }
 
 /* Move exactly `length` bytes; whoever waits for a peer that is gone has no more use. */
@@ -335,6 +348,8 @@ __attribute__((used)) void start(u64 *stack)
 	if (call(NR_mmap, ARENA, ARENA_SIZE, 3, 0x104022, -1, 0) != (s64)ARENA)
 		leave(BAD_START);
 	registers[0] = fd;
+	/* For programs, which know no addresses of code. 0x04000000: SA_RESTORER, which x86_64 insists on. */
+	*(struct action *)ON_SIGNAL = (struct action){ ended, 0x04000000, ended, 0 };
 	for (;;) {
 		receive();
 		run();

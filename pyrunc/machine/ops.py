@@ -24,6 +24,9 @@ REGISTERS = 128
 FLAGS_AT = 0x10000810
 TRACING = 1
 
+# Where pyrunc-init keeps a struct sigaction by which a signal ends it, with 128 and the signal's number.
+ON_SIGNAL = 0x10000C00
+
 # The first eight bytes of a reply that only carries descriptors: the magic, and no op's number.
 CARRIER = 0x4E525950 | 0xFFFFFFFF << 32
 
@@ -261,9 +264,9 @@ class Program:
             size = space.size
         self.call("reply", space if space is not None else Ref(SESSION), size, 1, key=key)
 
-    def take_flags(self) -> None:
-        """Let whoever is at the session's other side say whether the rest is traced: four bytes."""
-        self.call("read", SESSION, FLAGS_AT, 4)
+    def take_flags(self, fd: object) -> None:
+        """Let whoever is at the other side of a descriptor say whether the rest is traced: four bytes."""
+        self.call("read", fd, FLAGS_AT, 4)
 
     def flush_times(self) -> None:
         """Send the times so far in a reply that does not wait, where there are any: nothing is told after execve."""

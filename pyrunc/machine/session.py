@@ -30,6 +30,12 @@ F_ADD_SEALS, ALL_SEALS = 1033, 0xF  # seal, shrink, grow, write
 _CARRIER = 0xFFFFFFFF
 _MSG_CMSG_CLOEXEC = 0x40000000
 _EINVAL, _EPIPE, _ECONNRESET = 22, 32, 104
+# No reply is longer: the arena, and its times.
+_MOST_BYTES, _MOST_TIMES = 1 << 24, 1 << 16
+# Key of the reply that says that the program could not be executed (plan.process.execute); it waits for a line of text.
+NOT_EXECUTED = "not executed"
+# Key of the note that nothing is left but the execve.
+EXECUTES = "executes"
 
 # Every signal but the two that the C library keeps for itself.
 SIGNALS = (*range(1, 32), *range(34, 65))
@@ -110,7 +116,7 @@ class Session:
         magic, index, errno, length, times, _ = REPLY.unpack(self._exactly(REPLY.size))
         while index == _CARRIER:
             magic, index, errno, length, times, _ = REPLY.unpack(self._exactly(REPLY.size))
-        if magic != MAGIC or index > len(steps):
+        if magic != MAGIC or index > len(steps) or length > _MOST_BYTES or times > _MOST_TIMES:
             raise Error(f"{self.name} answered nonsense")
         data = self._exactly(length)
         entries = self._exactly(times * TRACE_ENTRY.size)
@@ -132,17 +138,17 @@ class Session:
     def until_exec(
         self,
         steps: "list[Step]",
-        note: "Callable[[Session, list[Step], Reply], None] | None" = None,
+        note: "Callable[[Session, list[Step], Reply], object] | None" = None,
     ) -> "Reply | None":
-        """Wait for the execve at a program's end, which closes the session: None; or for the reply
-        that says why not. note: is given the replies before that, which do not wait."""
+        """Wait for the execve at a program's end, which closes the session: None; or for the reply that says why not,
+        which may be NOT_EXECUTED's. note: is given the replies before that, which do not wait."""
         while True:
             try:
                 reply = self.receive(steps)
             except Lost:
                 return None
             step = reply.step
-            if reply.errno or step is None or step.name != "reply" or step.args[2]:
+            if reply.errno or step is None or step.name != "reply" or step.args[2] or step.key == NOT_EXECUTED:
                 return reply
             if note is not None:
                 note(self, steps, reply)

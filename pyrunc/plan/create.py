@@ -32,6 +32,7 @@ from pyrunc.plan import (
     namespaces,
     process,
     rootfs,
+    waiting,
 )
 from pyrunc.plan import sysctl as sysctls
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import Config, Linux, Process
     from pyrunc.plan.timens import TimeNamespace
+    from pyrunc.plan.waiting import Gate
 
 
 class Facts:
@@ -48,7 +50,7 @@ class Facts:
 
     id, bundle (absolute), rootfs (absolute, without symbolic links). lowest: the first descriptor number that
     is not the
-    container's. agent, child, listener: descriptors that the agent inherits. cgroup: the cgroup's directory,
+    container's. agent, child, gate: descriptors that the agent inherits. cgroup: the cgroup's directory,
     None where the
     child is added by pid or there is none (by_pid tells which). old_clone: without clone3(2), so by pid too.
     before_clone: appends what the agent shall do first (device program). capabilities: pyrunc's own, where a new user
@@ -70,11 +72,11 @@ class Facts:
         "cgroup_path",
         "child",
         "exposed",
+        "gate",
         "hook_files",
         "hook_state",
         "id",
         "keyring",
-        "listener",
         "lowest",
         "may_drop_groups",
         "old_clone",
@@ -91,7 +93,7 @@ class Facts:
         self.lowest = 3
         self.agent = Fd(11, "agent's session")
         self.child = Fd(12, "init's session")
-        self.listener: Fd | None = Fd(13, "start.sock")
+        self.gate: Gate | None = None
         self.cgroup: Fd | None = Fd(14, "cgroup")
         self.cgroup_mount = "/sys/fs/cgroup"
         self.cgroup_flags: tuple[str, ...] = ()
@@ -376,11 +378,13 @@ def finish(
 ) -> "tuple[Program, Program]":
     """What follows once the executable is known: the steps up to the sync "ready", and those from there to the execve.
 
-    With a listener the second part first waits for `start`.
+    With a gate the first part ends with the process's credentials and its filter, and the second first waits for
+    `start`.
     """
     ready = Program(plan.registers)
-    needed = (facts.listener, *facts.hook_files)
-    listener, *files = process.only_what_is_needed(ready, facts.lowest, needed)
+    gate = facts.gate
+    waits = () if gate is None else (gate.start, gate.line, gate.answer)
+    *moved, out, err = process.only_what_is_needed(ready, facts.lowest, (*waits, *facts.hook_files))
     spec: Process = config["process"]
     linux: Linux = config.get("linux") or {}
     if {"scheduler", "ioPriority"} & spec.keys() or {"memoryPolicy", "personality"} & linux.keys():
@@ -389,30 +393,36 @@ def finish(
         scheduling.apply(ready, spec, linux, "/process")
     # Here and not later: pyrunc may be gone as soon as it has sent the rest. Until then the init ends with its session.
     process.outlive(ready)
-    ready.about("error waiting to be started")
-    ready.sync("ready")
     last = Program(plan.registers)
-    if listener is not None:
-        process.park(last, listener, visible=not facts.privileged)
+    # What comes before `ready` is done by `create`, what comes after it by `start`. `run` needs no such cut: what it
+    # does itself there the filter need not allow.
+    first = ready if gate is not None else last
+    if gate is None:
+        ready.about("error waiting to be started")
+        ready.sync("ready")
+    else:
+        gate = waiting.Gate(*moved)  # type: ignore[arg-type]
+        waiting.end_by_signals(ready)
     prepared = []
     hooks = (config.get("hooks") or {}).get("startContainer") or []
     if hooks:
         from pyrunc.plan.hooks import Prepared
 
         prepared = [
-            Prepared(last, hook, "startContainer", index, facts.hook_state, environ, (files[0], files[1]))
+            Prepared(first, hook, "startContainer", index, facts.hook_state, environ, (out, err))
             for index, hook in enumerate(hooks)
         ]
-    process.execute(
-        last,
-        spec,
-        path,
-        environ,
-        "/process",
-        deny_setgroups=deny_setgroups,
-        seccomp=facts.seccomp,
-        hooks=prepared,
+    visible = gate is not None and not facts.privileged
+    process.become(
+        first, spec, "/process", deny_setgroups=deny_setgroups, seccomp=facts.seccomp, visible=visible
     )
+    if gate is not None:
+        if facts.seccomp:
+            waiting.try_reading(ready)
+        ready.about("error waiting to be started")
+        ready.sync("ready")
+        waiting.wait(last, gate)
+    process.execute(last, spec, path, environ, "/process", hooks=prepared, gate=gate)
     return ready, last
 
 

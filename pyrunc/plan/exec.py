@@ -285,13 +285,7 @@ def finish(
     ready.sync("ready")
     last = Program(plan.registers)
     process.outlive(last)
-    process.execute(
-        last,
-        spec,
-        path,
-        environ,
-        facts.pointer,
-        deny_setgroups=facts.deny_setgroups or facts.keep_groups,
-        seccomp=facts.seccomp,
-    )
+    deny_setgroups = facts.deny_setgroups or facts.keep_groups
+    process.become(last, spec, facts.pointer, deny_setgroups=deny_setgroups, seccomp=facts.seccomp)
+    process.execute(last, spec, path, environ, facts.pointer)
     return ready, last

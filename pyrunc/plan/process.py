@@ -1,7 +1,8 @@
 """The process (config.md, "Process"): limits, working directory, credentials, and the execve.
 
-The steps come in three parts: what is done while the container is created, the look for the executable (lookup.py),
-and what is done when it is started (`execute`).
+The steps come in four parts: what is done as root in the container, the look for the executable (lookup.py), the
+process's credentials and its filter (`become`), and the execve (`execute`). A container that waits for `start`
+(waiting.py) waits between the last two.
 """
 
 from _struct import pack
@@ -10,7 +11,6 @@ from pyrunc.errors import Error
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     EACCES,
-    EINTR,
     EINVAL,
     ENOENT,
     ENOSYS,
@@ -29,7 +29,8 @@ from pyrunc.kernel.uapi import (
     STATX_SIZE_OF,
     STATX_TYPE,
 )
-from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Reg, Space, Words
+from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Ref, Reg, Space, Words
+from pyrunc.machine.session import EXECUTES, NOT_EXECUTED
 from pyrunc.plan import capabilities
 from pyrunc.plan.inroot import clean, mount_point, open_in_root
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import Process
     from pyrunc.plan.hooks import Prepared
+    from pyrunc.plan.waiting import Gate
 
 RLIMITS = (
     "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO "
@@ -52,9 +54,8 @@ _ENOUGH_FILES = 64
 DEFAULT_UMASK = 0o022
 _NO_ID = 0xFFFFFFFF
 
-# What ends a container that waits to be started: SIGHUP, SIGINT, SIGQUIT, SIGTERM.
-_ENDING = (1, 2, 3, 15)
-_POLLIN, _SIG_BLOCK, _SIG_SETMASK = 1, 0, 2
+# Longest line that is written to a container's standard error: what a pipe takes in one go (pipe(7), PIPE_BUF).
+LONGEST_LINE = 4096
 
 
 def rlimits(p: Program, process: "Process", pointer: str, *, late: bool) -> None:
@@ -173,7 +174,7 @@ def user(p: Program, process: "Process", pointer: str, *, deny_setgroups: bool) 
     p.about("unable to setuid", f"{pointer}/user/uid")
     p.call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
     p.call("setresuid", uid, uid, uid)
-    if uid:
+    if uid or gid:
         # A change of ids sets what fs.suid_dumpable says.
         p.call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
     p.call("prctl", PR_SET_KEEPCAPS, 0, 0, 0, 0)
@@ -208,63 +209,20 @@ def outlive(p: Program) -> None:
     p.call("prctl", PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
-def park(p: Program, listener: Fd, *, visible: bool) -> None:
-    """Wait for `pyrunc start`: whoever connects to the socket in the state directory. The connection is the
-    session from then on; it ends with the execve, or brings the failed step. A signal of _ENDING ends the wait, and
-    the process with 128 and its number.
-
-    visible: for a pyrunc without privileges `exec` could not join the namespaces of a process that is not
-    dumpable. It is still out of reach for what has fewer capabilities, which it has all (ptrace(2)).
-    """
-    p.about("error waiting for start")
-    if visible:
-        p.call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
-    p.call("close", SESSION)
-    # The kernel keeps from the first process of a pid namespace the signals that it has no handler for: who asks this
-    # one to end would wait for ever. They are read in place of handled.
-    mask, before = pack("<Q", sum(1 << signal - 1 for signal in _ENDING)), Space(8, "signal mask")
-    p.call("rt_sigprocmask", _SIG_BLOCK, mask, before, 8)
-    signals = p.reg("signals")
-    p.call("signalfd4", -1, mask, 8, O_CLOEXEC, dst=signals)
-    events = Space(16, "pollfds")
-    for place, fd in ((0, listener), (8, signals)):
-        p.store(At(events, place), fd)
-        p.store(At(events, place + 4), _POLLIN)
-    p.call("ppoll", events, 2, None, None, 0)
-    ended, started = Label("ended"), Label("started")
-    p.check(At(events, 12), 4, _POLLIN << 16, 0, EINTR, error=ended)
-    p.jump(started)
-    p.label(ended)
-    status, info = p.reg("status"), Space(128, "signalfd_siginfo")
-    p.call("read", signals, info, 128)
-    p.load(info, 4, status)
-    p.call("move", status, 0, 128, dst=status)
-    p.call("exit_group", status)
-    p.label(started)
-    p.registers.give(status)
-    p.call("accept4", listener, None, None, O_CLOEXEC, dst=SESSION)
-    p.close(signals)
-    p.call("rt_sigprocmask", _SIG_SETMASK, before, None, 8)
-    p.take_flags()
-    p.call("close", listener)
-
-
-def execute(
+def become(
     p: Program,
     process: "Process",
-    path: str,
-    environ: "list[str]",
     pointer: str,
     *,
     deny_setgroups: bool = False,
     seccomp: "tuple[bytes, int, bool] | None" = None,
-    hooks: "Sequence[Prepared]" = (),
+    visible: bool = False,
 ) -> None:
-    """Become the user's process. seccomp: what plan.filter.load_filter takes.
+    """Take on the credentials of the user's process, and its filter. seccomp: what seccomp_filter.load_filter takes.
 
     Without noNewPrivileges the filter needs CAP_SYS_ADMIN, so it is loaded before the capabilities go; with it, as
     late as possible. So it need not allow what the steps before need: a profile may well forbid getcwd or setresuid.
-    hooks: startContainer hooks, which run as what the user's process will be.
+    visible: leave the process dumpable (waiting.py).
     """
     sets = capabilities.Sets(process.get("capabilities"))
     no_new_privileges = bool(process.get("noNewPrivileges"))
@@ -273,6 +231,8 @@ def execute(
     rlimits(p, process, pointer, late=True)
     user(p, process, pointer, deny_setgroups=deny_setgroups)
     change_directory_as_user(p, process, pointer)
+    if visible:
+        p.call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
     if seccomp and not no_new_privileges:
         if (process.get("user") or {}).get("uid"):
             # The change of ids has left them permitted, but none effective.
@@ -284,14 +244,58 @@ def execute(
         p.call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if seccomp and no_new_privileges:
         load_filter(p, *seccomp)
+
+
+def execute(
+    p: Program,
+    process: "Process",
+    path: str,
+    environ: "list[str]",
+    pointer: str,
+    *,
+    hooks: "Sequence[Prepared]" = (),
+    gate: "Gate | None" = None,
+) -> None:
+    """Become the user's process. hooks: startContainer hooks, which run as what the user's process will be.
+
+    gate: where `start` speaks with the process, which is told then that nothing is left but the execve. Where that
+    fails, a reply says so (NOT_EXECUTED), the other side answers with a line for standard error, and the process ends
+    with 255. From `become` on a filter may be there: what is not needed for certain may be refused.
+    """
     for hook in hooks:
         hook.run(p, b"/")
     p.about(f"exec {path}", f"{pointer}/args/0")
     encoded = [arg.encode(errors="surrogateescape") for arg in process.get("args") or []]
     argv = Words((*encoded, 0), "argv")
     envp = Words((*(entry.encode(errors="surrogateescape") for entry in environ), 0), "envp")
-    p.flush_times()
-    p.call("execve", path.encode(errors="surrogateescape"), argv, envp, key="exec")
+    if gate is not None:
+        p.call("reply", Ref(SESSION), 0, 0, key=EXECUTES)
+    else:
+        p.flush_times()
+    failed, alone, told = Label("not executed"), Label("nobody answers"), Label("told")
+    result, length = p.reg("result"), p.reg("length")
+    program = path.encode(errors="surrogateescape")
+    p.call("execve", program, argv, envp, dst=result, error=failed, key="exec")
+    p.label(failed)
+    p.call("reply", Ref(result), 8, 0, key=NOT_EXECUTED)
+    answers: Reg | Fd = SESSION
+    if gate is not None:
+        # While it is open to be written to as well, the end of `start` would not be seen.
+        closed = Label()
+        p.call("close", gate.start, error=closed)
+        p.label(closed)
+        answers = gate.line
+    line = Space(LONGEST_LINE, "line", raw=True)
+    p.call("read", answers, line, LONGEST_LINE, dst=length, error=alone, zero=alone)
+    p.call("write", 2, line, length, error=told)
+    p.jump(told)
+    p.label(alone)
+    plain = b"exec " + program + b": cannot be executed\n"
+    p.call("write", 2, plain, len(plain), error=told)
+    p.label(told)
+    p.call("exit_group", 255)
+    p.registers.give(length)
+    p.registers.give(result)
 
 
 def check_capabilities(wanted: int, have: int) -> None:

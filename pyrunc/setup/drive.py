@@ -31,12 +31,14 @@ def conduct(
     at_failure: "Callable[[Step, int], tuple[bool, Iterable[Step | Label]]]",
     *,
     sent: "list[Step] | None" = None,
+    note: "Callable[[Session, list[Step], Reply], bool] | None" = None,
 ) -> None:
     """Run the steps to their end.
 
     at_sync(key, reply): steps to do first, or None; reply.notes has what came since the last sync without waiting.
     at_failure(step, errno): whether to try the step again, and steps to do before that; or raises. sent: what
-    `session.send` returned, where the first piece has been sent already.
+    `session.send` returned, where the first piece has been sent already. note: is given each reply that does not wait,
+    and says whether it was for it; the others are kept for the next sync.
     """
     left = list(items)
     notes: list[bytes] = []
@@ -48,7 +50,8 @@ def conduct(
         while not reply.errno and reply.step is not None and reply.step.name == "reply":
             if reply.step.args[2]:
                 break
-            notes.append(reply.data)
+            if note is None or not note(session, steps, reply):
+                notes.append(reply.data)
             reply = session.receive(steps)
         if reply.errno:
             step = reply.step

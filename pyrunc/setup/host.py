@@ -1,12 +1,11 @@
 """Small things on the host: what this process may, sending descriptors, reaping.
 
-Import cost: posix, _socket, _struct, fcntl.
+Import cost: posix, _socket, _struct.
 """
 
 import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from _struct import pack
-from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.files import read_file
@@ -120,19 +119,3 @@ def raise_hard_limits(pid: int, process: "Process") -> None:
                 resource.prlimit(pid, number, (soft, wanted))
         except (PermissionError, ValueError):  # ValueError: Python's word for EPERM and EINVAL of a limit
             return
-
-
-def listening_socket(folder: str, name: str, lowest: int) -> int:
-    """A socket that listens in a folder, by a short name, as sun_path has 108 bytes; a descriptor from `lowest` on."""
-    directory = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    listener = socket(AF_UNIX, SOCK_STREAM)
-    mask = posix.umask(0o177)
-    try:
-        listener.bind(f"/proc/self/fd/{directory}/{name}")
-    finally:
-        posix.umask(mask)
-        posix.close(directory)
-    listener.listen(1)
-    number = fcntl(listener.fileno(), F_DUPFD_CLOEXEC, lowest)
-    listener.close()
-    return number

@@ -62,10 +62,11 @@ class Handover:
         self.pid = pid
         self.state = state
 
-    def __call__(self, session: "Session", steps: "list[Step]", reply: "Reply") -> None:
-        """For Session.until_exec: what a note of the process asks for. Raises Error."""
+    def __call__(self, session: "Session", steps: "list[Step]", reply: "Reply") -> bool:
+        """For Session.until_exec and conduct: what a note of the process asks for, and whether it asked. Raises
+        Error."""
         if reply.step is None or reply.step.key != LISTENER:
-            return
+            return False
         sent_ahead = session.descriptors
         fd = sent_ahead.pop() if sent_ahead else self._take(int.from_bytes(reply.data, "little"))
         if fd < 0:
@@ -81,7 +82,8 @@ class Handover:
         try:
             posix.write(session.fd, TAKEN)
         except BrokenPipeError:
-            return  # the process has been killed meanwhile
+            pass  # the process has been killed meanwhile
+        return True
 
     def _take(self, number: int) -> int:
         """A descriptor of the process as one of our own; -1 where the kernel forbids it."""

@@ -2,7 +2,7 @@
 
     ROOT/ID/state.json    what state.py describes: small, read by every command
     ROOT/ID/config.json   the configuration the container was created from (update changes it)
-    ROOT/ID/...           what other parts of the life cycle keep there (start.sock, ...)
+    ROOT/ID/...           what other parts of the life cycle keep there (start.fifo, answer.fifo, ...)
 
 ROOT/ID itself is the lock, by flock(2), of who creates, starts, updates or deletes the container; whoever dies loses
 it. Others cannot take it: they may pass the directory, but not open it. Files are written beside their names and
@@ -22,6 +22,8 @@ from pyrunc.state.ids import check_id
 from pyrunc.state.state import FORMAT, State, now, parse, read_whole
 
 MISSING = "container does not exist"
+# The fifos over which a created container waits to be started (plan/waiting.py).
+START, ANSWER = "start.fifo", "answer.fifo"
 BUSY_AFTER = 30.0  # seconds of waiting for a lock until it is an error
 
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOLLOW

@@ -123,7 +123,9 @@ def test_missing_container(runtime: Runtime) -> None:
 
 def test_bad_interpreter_is_told_as_by_a_shell(shared: Shared) -> None:
     error = shared.refused("/bin/bad-interpreter")
-    assert error == "exec /bin/bad-interpreter: no such file or directory\n"
+    assert error.startswith('exec /bin/bad-interpreter: no such file or directory: its interpreter "')
+    assert error.endswith('" does not exist\n')
+    assert error.count("\n") == 1
 
 
 def test_stopped_container(runtime: Runtime, bundle: MakeBundle) -> None:
