@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def first_piece(items: "list[Step | Label]") -> "tuple[list[Step | Label], list[Step | Label]]":
     """The items up to and with the first sync, and the rest."""
     for number, item in enumerate(items):
-        if type(item) is Step and item.name == "reply" and item.args[2] == 1:
+        # The name first: it is another one for all but a few.
+        if item.name == "reply" and type(item) is Step and item.args[2] == 1:
             return items[: number + 1], items[number + 1 :]
     return items, []
 
