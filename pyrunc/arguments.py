@@ -9,7 +9,7 @@ Import cost: posix. Texts of help are in the commands' modules, their layout in 
 
 import posix
 
-from pyrunc.errors import Error
+from pyrunc.errors import Error, from_os_error
 from pyrunc.options import absolute
 
 TYPE_CHECKING = False
@@ -215,7 +215,10 @@ def _put(options: Options, flag: Flag, name: str, value: str) -> None:
 
 
 def write(text: str) -> None:
-    """Write to standard output, all of it. Errors: OSError."""
+    """Write to standard output, all of it."""
     rest = memoryview(text.encode("utf-8", "surrogateescape"))
-    while rest:
-        rest = rest[posix.write(1, rest) :]
+    try:
+        while rest:
+            rest = rest[posix.write(1, rest) :]
+    except OSError as error:
+        raise from_os_error("write to standard output", error) from None

@@ -16,11 +16,15 @@ from pyrunc.options import Globals
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from signal import SIG_DFL, SIGCHLD, signal
     from typing import Protocol
 
     class CommandModule(Protocol):
         COMMAND: Command
         main: Callable[[Globals, Options, Sequence[str]], int]
+
+else:
+    from _signal import SIG_DFL, SIGCHLD, signal
 
 
 COMMANDS = (
@@ -64,7 +68,10 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     Out: the exit status. Whatever goes wrong has been reported when this returns.
     """
     failed = 1
+    name = ""
     try:
+        # Ignored by the caller, the end of children could not be waited for.
+        signal(SIGCHLD, SIG_DFL)
         _complete_stdio()
         options, words = parse(GLOBAL_FLAGS, sys.argv[1:] if argv is None else argv, stop=True)
         if options.on("version"):
@@ -98,7 +105,10 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         _unexpected(error, f"the installation is damaged: {error}", "")
         return failed
     except OSError as error:
-        _unexpected(error, from_os_error("operating system", error).message)
+        from pyrunc.exhaustion import told
+
+        _trace(error)
+        _report(told(error, name))
         return failed
     except Exception as error:
         _unexpected(error, f"{type(error).__name__}: {error}")
@@ -217,8 +227,8 @@ def _usage(error: UsageError, command: "Command | None") -> None:
             write(usage.overview(GLOBAL_FLAGS, [load(name).COMMAND for name in COMMANDS]))
         else:
             write(usage.command(command))
-    except OSError:
-        pass
+    except Error:
+        pass  # the error below is what counts
     hint = _flag_meant(error.message, command)
     if log.to_people():
         more = f"pyrunc {command.name} --help" if command else "pyrunc --help"
@@ -278,6 +288,12 @@ def _hint(error: Error) -> None:
 
 def _unexpected(error: Exception, text: str, prefix: str = INTERNAL) -> None:
     """One line for what pyrunc did not foresee; where it happened goes to the log with --debug."""
+    _trace(error)
+    report = "; please report this, with the output of the same command under --debug" if prefix == INTERNAL else ""
+    log.error(prefix + text + report)
+
+
+def _trace(error: Exception) -> None:
     if log.debug_on:
         try:
             import traceback
@@ -285,7 +301,6 @@ def _unexpected(error: Exception, text: str, prefix: str = INTERNAL) -> None:
             log.debug("".join(traceback.format_exception(error)))
         except ImportError:
             pass  # the installation is damaged
-    log.error(prefix + text)
 
 
 def _stderr(text: str) -> None:

@@ -33,7 +33,7 @@ BELOW["container"] = BELOW["setup"] | {"setup"}
 BELOW["checkpoint"] = BELOW["container"] | {"container"}
 BELOW["inspect"] = BELOW["checkpoint"] | {"checkpoint"}
 # These may import everything below them, but nothing below may import them.
-TOP = {"cli", "arguments", "topics", "usage", "commands", "__main__"}
+TOP = {"cli", "arguments", "exhaustion", "topics", "usage", "commands", "__main__"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

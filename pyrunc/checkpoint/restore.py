@@ -82,9 +82,9 @@ def restore(globals_: Globals, id: str, given: Given) -> int:
         raise
     assert restoration.state is not None
     try:
+        restoration.release_lock()
         after_start(restoration.store, restoration.state)
     except Error:
-        restoration.lock = None
         restoration.end()
         raise
     pid = restoration.pid

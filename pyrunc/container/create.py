@@ -45,7 +45,7 @@ from pyrunc.setup.host import (
 )
 from pyrunc.setup.process import SIGKILL, Making, check_console, check_preserved
 from pyrunc.state.state import State
-from pyrunc.state.store import Store
+from pyrunc.state.store import Lock, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Creation(Making):
             self.config["process"].get("user", {}).pop("additionalGids", None)
         self.state: State | None = None
         self.manager: cgroups.Manager | None = None
-        self.lock: object = None
+        self.lock: Lock | None = None
         self.facts: Facts | None = None
         self.plan: CreatePlan | None = None
         self.answers: Answers | None = None
@@ -378,8 +378,12 @@ class Creation(Making):
             self.net_devices.close()
         if self.session is not None:
             self.session.close()
+        self.release_lock()
+
+    def release_lock(self) -> None:
+        """Let others change the container."""
         if self.lock is not None:
-            self.lock.release()  # type: ignore[attr-defined]
+            self.lock.release()
 
     def undo(self) -> None:
         """Leave nothing behind: kill the processes, remove the cgroup and the state directory."""
@@ -400,7 +404,7 @@ class Creation(Making):
                 log.warning(f"the cgroup is left behind: {error}")
         if self.lock is not None:
             self.store.remove(self.request.id)
-            self.lock.release()  # type: ignore[attr-defined]
+            self.lock.release()
         if self.hooked:
             self._poststop()
 

@@ -7,7 +7,7 @@ import posix
 
 from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.signals import SIGKILL, parse_signal
-from pyrunc.state.processes import cgroup_manager, pids, signal_init
+from pyrunc.state.processes import cgroup_manager, open_process, pids, signal_init
 from pyrunc.state.state import State
 from pyrunc.state.store import Store
 
@@ -64,9 +64,8 @@ def _signal_all(state: State, number: int) -> bool:
 
 def _signal_member(pid: int, number: int) -> bool:
     """A signal to a process that was just listed; False if it ended meanwhile."""
-    try:
-        pidfd = posix.pidfd_open(pid)
-    except OSError:
+    pidfd = open_process(pid)
+    if pidfd < 0:
         return False
     try:
         pidfd_send_signal(pidfd, number)

@@ -35,9 +35,9 @@ def run(globals_: "Globals", request: "CreateRequest") -> int:
         raise
     assert creation.state is not None
     try:
+        creation.release_lock()
         after_start(creation.store, creation.state)
     except Error:
-        creation.lock = None
         creation.end()
         raise
     pid = creation.pid
@@ -80,5 +80,6 @@ def _delete(globals_: "Globals", id: str) -> None:
 
     try:
         delete(globals_, id, True)
-    except Error as error:
-        log.warning(str(error))
+    except (Error, OSError) as error:
+        # Whatever it is: the exit status is that of the container's program.
+        log.warning(f"the container is left behind: {error}; remove it by pyrunc delete --force {id}")

@@ -2,7 +2,7 @@
 
 import posix
 
-from pyrunc.errors import Error, from_os_error
+from pyrunc.errors import Error, NotFound, from_os_error
 from pyrunc.machine.ops import Step
 from pyrunc.machine.session import EXECUTES, NOT_EXECUTED, Session, Trace
 from pyrunc.setup import step_errors
@@ -36,9 +36,6 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
             from pyrunc.foreground.sd_notify import Proxy
 
             notify = Proxy(directory)
-        # Before it is true: a start that is killed must not leave a running container that is taken for a created one.
-        state.status_hint = "started"
-        store.save(state)
         times = Trace() if trace else None
         try:
             release(store, state, times)
@@ -51,7 +48,7 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
             from pyrunc.setup.trace import write
 
             write(trace, times)
-        after_start(store, state)
+    after_start(store, state)
     if notify is not None:
         # Without the lock: who waits here must not keep others from the container.
         notify.until_ready(state.pid)
@@ -62,12 +59,22 @@ def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
 
     A program that cannot be executed after all is no error: the container's standard error has the reason, and it ends
     with 255.
+
+    Until the init is told nothing has happened, and the container can be started again. "started" is recorded before
+    it is true: a start that is killed must not leave a running container that is taken for a created one.
     """
     answers, start = _open_gate(store.path(state.id))
     session = Session(answers, "init", trace)
     told: list[object] = []
     try:
-        posix.write(start, b"\1\0\0\0" if trace is not None else bytes(4))
+        state.status_hint = "started"
+        store.save(state)
+        try:
+            posix.write(start, b"\1\0\0\0" if trace is not None else bytes(4))
+        except OSError:
+            state.status_hint = "created"
+            store.save(state)
+            raise
         # What create remembered of the steps that its program goes on with.
         steps = [
             Step(name, (None, 0, wait), None, (), (), None, None, why, at, key)
@@ -131,7 +138,10 @@ def _open_gate(folder: str) -> "tuple[_Answers, int]":
 
 
 def after_start(store: Store, state: "State") -> None:
-    """Run the poststart hooks; one that fails stops the container."""
+    """Run the poststart hooks; one that fails stops the container.
+
+    Without the lock: a hook may call the runtime for its container.
+    """
     if not state.poststart:
         return
     from pyrunc.setup.host_hooks import run_hooks
@@ -139,7 +149,11 @@ def after_start(store: Store, state: "State") -> None:
     try:
         run_hooks(state.config["hooks"]["poststart"], "poststart", state.hook_state("running"), cwd=state.bundle)
     except Error:
-        _destroy(store, state)
+        try:
+            with store.lock(state.id):
+                _destroy(store, store.load(state.id))
+        except NotFound:
+            pass  # the hook, or somebody else, has deleted it
         raise
 
 

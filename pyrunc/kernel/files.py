@@ -6,6 +6,7 @@ Import cost: posix.
 import posix
 
 from pyrunc.errors import from_os_error
+from pyrunc.kernel.uapi import S_IFMT, S_IFREG
 
 
 def read_file(path: str) -> bytes:
@@ -28,22 +29,37 @@ def write_file(path: str, data: bytes) -> None:
 
 
 def write_pid_file(path: str, pid: int) -> None:
-    """The bare decimal pid, whole or not at all: engines read the file as a number."""
+    """The bare decimal pid, whole or not at all: engines read the file as a number.
+
+    It is renamed into its place, but where that holds something else than a file (/dev/null, a FIFO), written to it.
+    """
+    data = str(pid).encode()
     directory, slash, name = path.rpartition("/")
     temporary = f"{directory}{slash}.{name}.{posix.getpid()}"
     try:
-        fd = posix.open(
-            temporary,
-            posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC,
-            0o644,
-        )
+        if not _replaceable(path):
+            write_file(path, data)
+            return
+        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
         try:
-            posix.write(fd, str(pid).encode())
-        finally:
-            posix.close(fd)
-        posix.rename(temporary, path)
+            try:
+                posix.write(fd, data)
+            finally:
+                posix.close(fd)
+            posix.rename(temporary, path)
+        except OSError:
+            posix.unlink(temporary)
+            raise
     except OSError as error:
         raise from_os_error("write pid file", error) from None
+
+
+def _replaceable(path: str) -> bool:
+    """Whether there is nothing, or a regular file."""
+    try:
+        return posix.stat(path).st_mode & S_IFMT == S_IFREG
+    except FileNotFoundError:
+        return True
 
 
 def real_path(path: str) -> str:

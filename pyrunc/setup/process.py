@@ -168,13 +168,18 @@ class Making:
         adopt(master, sized=bool(size.get("height") or size.get("width")))
 
     def kill(self) -> None:
-        """End the process, a child that nobody has reaped: its number is still its own."""
-        if self.pid:
-            try:
-                posix.kill(self.pid, SIGKILL)
-            except ProcessLookupError:
-                pass
-            reap(self.pid)
+        """End the agent and the process, children that nobody has reaped: their numbers are still their own.
+
+        The agent, too: whoever was interrupted may hold a session that nothing else knows, and it waits for its end.
+        """
+        for pid in (self.agent_pid, self.pid):
+            if pid:
+                try:
+                    posix.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    pass
+                reap(pid)
+        self.agent_pid = self.pid = 0
 
 
 def check_console(process: "Process", console_socket: str, pointer: str = "", *, detached: bool) -> None:

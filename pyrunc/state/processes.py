@@ -7,9 +7,11 @@ Import cost: posix, select, _signal.
 """
 
 import posix
+from errno import EACCES, EINVAL, ENOENT, EPERM, ESRCH
 from select import POLLIN, poll
 
-from pyrunc.state.state import State, process_start
+from pyrunc.errors import from_os_error
+from pyrunc.state.state import State, process_start, read_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,20 +22,35 @@ else:
     from _signal import pidfd_send_signal
 
 
+def open_process(pid: int) -> int:
+    """A pidfd (pidfd_open(2)), or -1 where no process has the number. Errors: Error for whatever else keeps it from us:
+    who cannot be asked is not gone."""
+    try:
+        return posix.pidfd_open(pid)
+    except OSError as error:
+        # EINVAL, and ENOENT from Linux 6.9 on: the number is that of another process's thread by now.
+        if error.errno in (ESRCH, EINVAL, ENOENT):
+            return -1
+        raise from_os_error(f"cannot open process {pid}: pidfd_open", error) from None
+
+
 def open_init(state: State) -> int:
-    """A pidfd of the container's init process; -1 where it is no more, zombies included."""
+    """A pidfd of the container's init process; -1 where it is no more, zombies included. Errors: as open_process."""
     if not state.pid:
         return -1
-    try:
-        pidfd = posix.pidfd_open(state.pid)
-    except OSError:
+    pidfd = open_process(state.pid)
+    if pidfd < 0:
         return -1
     # Compared after opening: a process that still has the recorded start time is the recorded one,
     # and the number cannot have been given away between the two.
-    if process_start(state.pid) != state.pid_start:
+    try:
+        if process_start(state.pid) == state.pid_start:
+            return pidfd
+    except OSError as error:
         posix.close(pidfd)
-        return -1
-    return pidfd
+        raise from_os_error(f"cannot look at process {state.pid}:", error) from None
+    posix.close(pidfd)
+    return -1
 
 
 def signal_init(state: State, number: int) -> bool:
@@ -86,23 +103,18 @@ def pids(state: State, manager: "Manager | None") -> "list[int]":
 def _pid_namespace(pid: int) -> str:
     try:
         return posix.readlink(f"/proc/{pid}/ns/pid")
-    except OSError:
+    except OSError as error:
+        if error.errno not in (ENOENT, ESRCH, EACCES, EPERM):  # ended, or another user's
+            raise
         return ""
 
 
 def _descendants(pid: int, numbers: "list[int]") -> "list[int]":
     children: dict[int, list[int]] = {}
     for number in numbers:
-        try:
-            fd = posix.open(f"/proc/{number}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
-        except OSError:
+        data = read_whole(f"/proc/{number}/stat", None)
+        if data is None:
             continue
-        try:
-            data = posix.read(fd, 4096)
-        except OSError:
-            continue
-        finally:
-            posix.close(fd)
         fields = data[data.rindex(b")") + 2 :].split()
         if fields[0] not in (b"Z", b"X"):
             children.setdefault(int(fields[1]), []).append(number)

@@ -203,12 +203,7 @@ def process_start(pid: int, *, zombie: bool = False) -> int:
     """When a process started, in clock ticks since boot (proc_pid_stat(5), field 22); 0 where there
     is none, or, unless `zombie`, where it is dead and only not yet waited for.
     """
-    try:
-        data = read_whole(f"/proc/{pid}/stat", None)
-    except OSError as error:
-        if error.errno != ESRCH:  # died between open and read
-            raise
-        data = None
+    data = read_whole(f"/proc/{pid}/stat", None)
     if not data:
         return 0
     # The second field is the command's name in parentheses, with any character in it.
@@ -218,10 +213,33 @@ def process_start(pid: int, *, zombie: bool = False) -> int:
     return int(fields[19])
 
 
+_MEMBERS = {
+    "bundle": str,
+    "rootfs": str,
+    "ociVersion": str,
+    "annotations": dict,
+    "created": str,
+    "owner": int,
+    "status": str,
+    "pid": int,
+    "pidStart": int,
+    "cgroup": dict,
+    "extra": dict,
+    "privatePid": bool,
+    "listener": bool,
+    "poststart": bool,
+    "poststop": bool,
+}
+
+
 def parse(id: str, data: bytes) -> State:
-    document = strict.loads(data, "state.json")
+    """The State that a state.json says. Errors: it is no document of ours, or damaged."""
+    document = strict.loads(data, f"state.json of container {id}")
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise Error(f"state.json of container {id} is not one that this pyrunc can read")
+    for name, kind in _MEMBERS.items():
+        if type(document.get(name)) is not kind:
+            raise Error(f"state.json of container {id} is damaged: no valid {name}")
     state = State(
         id,
         bundle=document["bundle"],
@@ -256,5 +274,7 @@ def read_whole(path: str, dir_fd: "int | None") -> "bytes | None":
         while block := posix.read(fd, 1 << 16):
             data += block
         return data
+    except ProcessLookupError:
+        return None  # a file of a process that has ended between open and read
     finally:
         posix.close(fd)

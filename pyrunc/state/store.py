@@ -13,11 +13,11 @@ Import cost: posix, fcntl, time, and _json by config.strict.
 
 import posix
 import time
-from errno import EACCES
+from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM, EROFS, EWOULDBLOCK
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 
 from pyrunc.config import strict
-from pyrunc.errors import Error, NotFound, from_os_error
+from pyrunc.errors import Error, NotFound, from_os_error, strerror
 from pyrunc.state.ids import check_id
 from pyrunc.state.state import FORMAT, State, now, parse, read_whole
 
@@ -26,6 +26,7 @@ MISSING = "container does not exist"
 START, ANSWER = "start.fifo", "answer.fifo"
 BUSY_AFTER = 30.0  # seconds of waiting for a lock until it is an error
 
+_NO_DIRECTORY = (ENOENT, ENOTDIR, ELOOP)  # of open(2) with the flags below, where there is no directory of the name
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOLLOW
 
 
@@ -93,7 +94,8 @@ class Store:
             except NotFound:
                 continue
             except Error as error:
-                log.warning(f"container {id}: {error}")
+                # One that cannot be read must not hide the others.
+                log.warning(f"{self.root}/{id} is left out: {error}")
         return states
 
     def create(self, id: str) -> Lock:
@@ -110,20 +112,22 @@ class Store:
                 raise Error("container with given ID already exists") from None
             except OSError as error:
                 raise from_os_error(f"create state directory {self.root}/{id}", error) from None
+            lock = Lock(-1)
             try:
-                fd = posix.open(id, _DIRECTORY, dir_fd=root)
+                lock.fd = posix.open(id, _DIRECTORY, dir_fd=root)
+                posix.fchmod(lock.fd, self._mode())  # mkdir's mode is subject to the caller's umask
+                flock(lock.fd, LOCK_EX)
+                if posix.fstat(lock.fd).st_nlink:
+                    return lock
             except FileNotFoundError:
                 continue  # a `delete --force` was faster
-            lock = Lock(fd)
-            posix.fchmod(fd, self._mode())  # mkdir's mode is subject to the caller's umask
-            try:
-                flock(fd, LOCK_EX)
-            except OSError as error:
+            except BaseException as error:
+                # Without a descriptor, or interrupted: the name must not stay taken. It is empty.
                 lock.release()
                 posix.rmdir(id, dir_fd=root)
-                raise from_os_error(f"lock state directory {self.root}/{id}", error) from None
-            if posix.fstat(fd).st_nlink:
-                return lock
+                if isinstance(error, OSError):
+                    raise from_os_error(f"lock state directory {self.root}/{id}", error) from None
+                raise
             lock.release()
 
     def lock(self, id: str, timeout: float = BUSY_AFTER) -> Lock:
@@ -141,6 +145,7 @@ class Store:
             lock = self._try_lock(root, id)
             if lock is not None:
                 return lock
+            self._check_holder(root, id)
             if time.monotonic() >= until:
                 raise Error(
                     f"container {id} is being changed by another process since {timeout:.0f} s",
@@ -151,14 +156,15 @@ class Store:
 
     def locked(self, id: str) -> bool:
         """Whether someone else holds the container's lock."""
-        try:
-            fd = posix.open(id, _DIRECTORY, dir_fd=self._root())
-        except OSError:
+        fd = _open_directory(self._root(), id)
+        if fd < 0:
             return False
         try:
             # Shared, so that two who look are not taken for holders by each other.
             flock(fd, LOCK_SH | LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno != EWOULDBLOCK:
+                raise from_os_error(f"lock container {id}", error) from None
             return True
         finally:
             posix.close(fd)
@@ -221,7 +227,13 @@ class Store:
 
     def read(self, id: str, name: str) -> "bytes | None":
         """A file of the container's directory, whole; None where there is none."""
-        return read_whole(f"{id}/{name}", self._root())
+        try:
+            return read_whole(f"{id}/{name}", self._root())
+        except OSError as error:
+            if error.errno == ENOTDIR:
+                return None  # something that is no directory has the container's name
+            what = "it is a directory" if error.errno == EISDIR else strerror(error.errno or 0)
+            raise Error(f"cannot read {name} of container {id}: {what}", errno=error.errno or 0) from None
 
     # -- the directory -------------------------------------------------------------------------
 
@@ -294,10 +306,9 @@ class Store:
 
     def _try_lock(self, root: int, id: str) -> "Lock | None":
         """The container's lock, or None while someone else has it. Errors: NotFound."""
-        try:
-            lock = Lock(posix.open(id, _DIRECTORY, dir_fd=root))
-        except OSError:
-            raise NotFound(MISSING) from None
+        lock = Lock(_open_directory(root, id))
+        if lock.fd < 0:
+            raise NotFound(MISSING)
         try:
             flock(lock.fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -311,6 +322,26 @@ class Store:
             lock.release()
             return None
         return lock
+
+    def _check_holder(self, root: int, id: str) -> None:
+        """Raise Error where who holds the lock waits for this process: a hook that calls us for its own container.
+
+        While it is being created, the container does not exist yet, as with runc.
+        """
+        from pyrunc.state.lock_holder import waits_for_us
+
+        fd = _open_directory(root, id)
+        if fd < 0:
+            return
+        try:
+            holder = waits_for_us(fd)
+        finally:
+            posix.close(fd)
+        if not holder:
+            return
+        if self.load(id).status_hint == "creating":
+            raise NotFound(f"{MISSING}: process {holder}, which runs this hook, is still creating it")
+        raise Error(f"container {id} is being changed by process {holder}, which runs this hook and waits for its end")
 
     def _write(self, id: str, name: str, text: str) -> None:
         """Replace a file of the container's directory at once."""
@@ -327,19 +358,31 @@ class Store:
                 posix.close(fd)
             posix.rename(new, f"{id}/{name}", src_dir_fd=root, dst_dir_fd=root)
         except OSError as error:
+            try:
+                posix.unlink(new, dir_fd=root)
+            except OSError:
+                pass  # it is the first error that counts
             raise from_os_error(f"write {self.root}/{id}/{name}", error) from None
 
 
 # -- helpers -----------------------------------------------------------------------------------
 
 
-def _is_directory(root: int, name: str) -> bool:
+def _open_directory(root: "int | None", name: str) -> int:
+    """A descriptor of a directory in the state directory; -1 where there is none of the name."""
     try:
-        fd = posix.open(name, _DIRECTORY, dir_fd=root)
-    except OSError:
-        return False
-    posix.close(fd)
-    return True
+        return posix.open(name, _DIRECTORY, dir_fd=root)
+    except OSError as error:
+        if error.errno in _NO_DIRECTORY:
+            return -1
+        raise from_os_error(f"open the directory of container {name}:", error) from None
+
+
+def _is_directory(root: int, name: str) -> bool:
+    fd = _open_directory(root, name)
+    if fd >= 0:
+        posix.close(fd)
+    return fd >= 0
 
 
 def _taken_back(fd: int, mode: int) -> bool:
@@ -349,8 +392,10 @@ def _taken_back(fd: int, mode: int) -> bool:
         return False
     try:
         posix.fchmod(fd, mode & 0o7755)
-    except OSError:
-        return False  # a read-only file system
+    except OSError as error:
+        if error.errno not in (EROFS, EPERM):
+            raise from_os_error("change the mode of the state directory", error) from None
+        return False
     return not posix.listdir(fd)  # the group may have been faster
 
 

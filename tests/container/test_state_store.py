@@ -146,7 +146,7 @@ def test_list_is_sorted_and_skips_what_cannot_be_read(
     Path(store.path("b", "state.json")).write_text("{")
     Path(store.root, "a file").touch()
     assert [state.id for state in store.list()] == ["a", "c"]
-    assert "container b: state.json" in capfd.readouterr().err
+    assert "b is left out: state.json" in capfd.readouterr().err
 
 
 def test_damaged_and_foreign_state(store: Store) -> None:

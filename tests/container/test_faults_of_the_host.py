@@ -1,0 +1,252 @@
+"""What is said, and what is left, when the host fails pyrunc: one system call that fails, one signal, odd callers.
+
+strace(1) makes the calls fail (--inject). Without the mends each of these was a false success, a hang or an
+internal error.
+"""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from support import IS_ROOT, Bundle, MakeBundle, Runtime
+
+pytestmark = [
+    pytest.mark.skipif(not IS_ROOT, reason="needs root"),
+    pytest.mark.skipif(not shutil.which("strace"), reason="needs strace"),
+]
+
+
+def injected(
+    runtime: Runtime, injection: str, *words: str, timeout: float = 120, options: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Call the runtime while strace makes a system call of its own process, not of its children, fail."""
+    strace = ["strace", "-q", "-o", "/dev/null", "-e", "signal=none", "-e", f"inject={injection}", *options]
+    # A file: a container that is made all the same would hold a pipe open.
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run(
+            [*strace, *runtime.command(*words)],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            timeout=timeout,
+        )
+        output.seek(0)
+        return subprocess.CompletedProcess(done.args, done.returncode, "", output.read())
+
+
+@pytest.fixture
+def running(runtime: Runtime, bundle: MakeBundle) -> str:
+    """The id of a container that sleeps."""
+    id = runtime.create(bundle().args("/bin/sleep", "1000"))
+    runtime.call("start", id, check=True)
+    return id
+
+
+@pytest.mark.parametrize("errno", ["EMFILE", "ENOMEM", "EPERM"])
+@pytest.mark.parametrize("words", [["delete", "--force"], ["kill"]])
+def test_a_process_that_cannot_be_asked_is_not_gone(
+    errno: str, words: list[str], running: str, runtime: Runtime
+) -> None:
+    extra = ["KILL"] if words[0] == "kill" else []
+    done = injected(runtime, f"pidfd_open:error={errno}", words[0], *words[1:], running, *extra)
+    assert done.returncode == 1
+    assert "pidfd_open" in done.stderr
+    for word in ("not running", "does not exist", "internal error"):
+        assert word not in done.stderr
+    assert runtime.state(running)["status"] == "running"
+
+
+@pytest.mark.parametrize("call", ["openat", "renameat,renameat2,rename"])
+def test_a_start_that_does_not_reach_the_init(call: str, runtime: Runtime, bundle: MakeBundle) -> None:
+    id = runtime.create(bundle().args("/bin/sleep", "1000"))
+    # Of the openat only those of the fifos: the last ones.
+    path = ["-P", f"{runtime.root}/{id}/start.fifo"] if call == "openat" else []
+    done = injected(runtime, f"{call}:error=EMFILE", "start", id, options=path)
+    assert done.returncode == 1
+    assert "too many open files" in done.stderr
+    assert "internal error" not in done.stderr
+    assert runtime.state(id)["status"] == "created"
+    runtime.call("start", id, check=True)
+    assert runtime.state(id)["status"] == "running"
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "socketpair", "flock", "fchmod", "renameat,renameat2,rename"])
+@pytest.mark.parametrize("errno", ["EMFILE", "ENOMEM", "EIO"])
+def test_create_says_what_failed_and_leaves_nothing(
+    call: str, errno: str, runtime: Runtime, bundle: MakeBundle
+) -> None:
+    made = bundle().args("/bin/sleep", "1000")
+    id = runtime.new_id()
+    done = injected(runtime, f"{call}:error={errno}", "create", "--bundle", str(made.path), id)
+    assert done.returncode == 1
+    assert "internal error" not in done.stderr
+    assert os.strerror(getattr(__import__("errno"), errno)).lower() in done.stderr
+    left = runtime.root / id
+    assert not left.exists()
+    assert runtime.create(made, id=id) == id
+
+
+PLACES = ["socketpair", "memfd_create", "clone3,clone,vfork", "recvmsg", "write", "flock"]
+
+
+@pytest.mark.parametrize("when", [1, 2])
+@pytest.mark.parametrize("call", PLACES)
+def test_an_interrupt_anywhere_in_create(call: str, when: int, runtime: Runtime, bundle: MakeBundle) -> None:
+    made = bundle().args("/bin/sleep", "1000")
+    id = runtime.new_id()
+    done = injected(runtime, f"{call}:signal=SIGINT:when={when}", "create", "--bundle", str(made.path), id)
+    if done.returncode == 0:  # it came too late, or never
+        assert runtime.state(id)["status"] == "created"
+        return
+    assert done.returncode in (130, 1), done.stderr
+    assert "internal error" not in done.stderr
+    assert not (runtime.root / id).exists()
+
+
+def ignore_children() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("hooks", [{}, {"createRuntime": [{"path": "/bin/true"}]}])
+def test_a_caller_that_ignores_the_end_of_children(
+    hooks: dict[str, object], runtime: Runtime, bundle: MakeBundle
+) -> None:
+    made = bundle({"hooks": hooks}).shell("exit 7")
+    done = subprocess.run(
+        runtime.command("run", "--bundle", str(made.path), runtime.new_id()),
+        check=False,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=ignore_children,
+        timeout=60,
+    )
+    assert done.returncode == 7
+
+
+BROKEN = [
+    '{"a": 1,}', '{"a" 1}', '{"a": ', '{"a": "\\x"}', '{"a": "\t"}', "[1, 2", '{"a": tru}', '{"a": 01}', "{a: 1}",
+    "'a'", '{"a": "b', '{"a": 1 "b": 2}', "{]", "", " ", "nul", '{"a": -}', '{"a": 1e}', '{"a": "\\u12"}', "{}x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_document_that_is_no_json(text: str, runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """In a process of its own: where `json` is imported Python 3.11's scanner raises what it should."""
+    made = bundle()
+    (made.path / "config.json").write_text(text)
+    document = tmp_path / "document.json"
+    document.write_text(text)
+    for words in (
+        ("run", "--bundle", str(made.path), "nope"),
+        ("update", "--resources", str(document), "nope"),
+    ):
+        done = runtime.call(*words)
+        assert done.returncode == 1
+        assert "internal error" not in done.stderr
+        assert "line 1, column " in done.stderr or "does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 2}', "null", "\udcff"])
+def test_a_damaged_state_is_told(text: str, running: str, runtime: Runtime) -> None:
+    file = runtime.root / running / "state.json"
+    good = file.read_text()
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    done = runtime.call("state", running)
+    listed = runtime.call("list", "--quiet")
+    file.write_text(good)
+    assert done.returncode == 1
+    assert f"state.json of container {running}" in done.stderr
+    assert (listed.returncode, listed.stdout) == (0, "")
+    assert runtime.state(running)["status"] == "running"
+
+
+def test_a_pid_file_that_is_a_device(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """As root, `--pid-file /dev/null` would break the host."""
+    node = tmp_path / "null"
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    runtime.create(bundle().args("/bin/sleep", "1000"), "--pid-file", str(node))
+    assert stat.S_ISCHR(node.stat().st_mode)
+    assert [it.name for it in tmp_path.iterdir() if it.name.startswith(".null")] == []
+
+
+def hook(runtime: Runtime, output: Path, *words: str) -> dict[str, object]:
+    """A hook that calls the runtime for its own container, and says how that ended."""
+    call = " ".join(runtime.command(*words))
+    return {"path": "/bin/sh", "args": ["sh", "-c", f"{call} >{output} 2>&1; echo status $? >>{output}"], "timeout": 30}
+
+
+def with_hook(made: Bundle, kind: str, it: dict[str, object]) -> Bundle:
+    return made.update({"hooks": {kind: [it]}})
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["state"], 0), (["kill"], 0), (["delete", "--force"], 0), (["start"], 1), (["delete"], 1)]
+)
+def test_a_poststart_hook_calls_for_its_container(
+    words: list[str], status: int, runtime: Runtime, bundle: MakeBundle, tmp_path: Path
+) -> None:
+    id, output = runtime.new_id(), tmp_path / "output"
+    made = with_hook(bundle().args("/bin/sleep", "1000"), "poststart", hook(runtime, output, *words, id))
+    runtime.create(made, id=id)
+    runtime.call("start", id, timeout=40)
+    assert output.read_text().endswith(f"status {status}\n"), output.read_text()
+
+
+@pytest.mark.parametrize("kind", ["createRuntime", "createContainer"])
+@pytest.mark.parametrize(
+    ("words", "status"), [(["delete", "--force"], 0), (["start"], 1), (["update", "--pids-limit", "5"], 1)]
+)
+def test_a_hook_calls_for_a_container_that_is_being_created(
+    kind: str, words: list[str], status: int, runtime: Runtime, bundle: MakeBundle, tmp_path: Path
+) -> None:
+    """It does not exist yet, and nobody waits for ever."""
+    id, output = runtime.new_id(), tmp_path / "output"
+    made = with_hook(bundle().args("/bin/sleep", "1000"), kind, hook(runtime, output, *words, id))
+    runtime.create(made, id=id)
+    text = output.read_text()
+    assert text.endswith(f"status {status}\n")
+    assert status == 0 or "container does not exist" in text
+    assert runtime.state(id)["status"] == "created"
+
+
+def test_standard_output_is_full(running: str, runtime: Runtime) -> None:
+    for words in (["state", running], ["list"], ["features"], ["--version"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                runtime.command(*words), check=False, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE
+            )
+        assert done.returncode == 1
+        assert b"write to standard output: no space left on device" in done.stderr
+
+
+def test_running_out_of_descriptors_is_no_internal_error(runtime: Runtime, bundle: MakeBundle) -> None:
+    made = bundle()
+    for limit in range(4, 24, 2):
+        script = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit})); "
+        script += "os.execv(sys.argv[1], sys.argv[1:])"
+        words = runtime.command("create", "--bundle", str(made.path), runtime.new_id())
+        with tempfile.TemporaryFile("w+") as output:
+            again = [sys.executable, "-c", script, *words]
+            subprocess.run(again, check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=120)
+            output.seek(0)
+            text = output.read()
+        assert "Traceback" not in text, limit
+        assert "internal error" not in text, (limit, text)
+
+
+def test_an_error_in_json_has_its_errno(running: str, runtime: Runtime, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = ("--log", str(log), "--log-format", "json", "kill", running)
+    done = injected(runtime, "pidfd_open:error=EMFILE", *words)
+    assert done.returncode == 1
+    entry = json.loads(log.read_text().splitlines()[-1])
+    assert (entry["level"], entry["errno"]) == ("error", 24)
