@@ -12,7 +12,7 @@ from pyrunc import cli, logservice
 from pyrunc.config.load import load_config
 from pyrunc.errors import ConfigError
 from pyrunc.log import log
-from support import Bundle, MakeBundle, Runtime
+from support import Bundle, MakeBundle, Runtime, unique_id
 
 
 @pytest.fixture(autouse=True)
@@ -77,18 +77,20 @@ def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("needs_root")
 def test_kill_and_delete_by_expression(runtime: Runtime, bundle: MakeBundle) -> None:
     it = bundle({"process": {"args": ["/bin/sleep", "100"]}})
-    ids = ["group-1", "group-2", "lonely"]
+    # The runtime's state directory is the test's own, cgroups are not.
+    tag = unique_id()
+    one, two, lonely = ids = [f"group-{tag}-1", f"group-{tag}-2", f"lonely-{tag}"]
     for id in ids:
         runtime.create(it, id=id)
         runtime.call("start", id, check=True)
     refused = runtime.call("delete", "--regex", "^group-")
     assert refused.returncode == 1
-    assert "group-1: cannot delete container" in refused.stderr
-    assert "group-2: cannot delete container" in refused.stderr
-    runtime.call("kill", "-r", "^gr.*[12]$", "KILL", check=True)
+    assert f"{one}: cannot delete container" in refused.stderr
+    assert f"{two}: cannot delete container" in refused.stderr
+    runtime.call("kill", "-r", "^gr.*-[12]$", "KILL", check=True)
     runtime.call("delete", "-f", "-r", "group", check=True)
-    assert runtime.call("list", "-q", check=True).stdout == "lonely\n"
-    assert '"status": "running"' in runtime.call("state", "lonely", check=True).stdout
+    assert runtime.call("list", "-q", check=True).stdout == f"{lonely}\n"
+    assert '"status": "running"' in runtime.call("state", lonely, check=True).stdout
     runtime.call("delete", "--regex", "nothing-like-this", check=True)
 
 
