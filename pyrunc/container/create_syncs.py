@@ -112,7 +112,12 @@ class Answers:
             from pyrunc.setup.kernel_words import of_filesystem
 
             raise of_filesystem(self.session, step, errno, step_errors.INIT)
-        raise step_errors.step_error(step, errno, step_errors.INIT)
+        failed = step_errors.step_error(step, errno, step_errors.INIT)
+        if step.name in ("move_mount", "open_tree") and not failed.hint:
+            from pyrunc.setup.mount_hints import of_mount
+
+            failed.hint = of_mount(self.config, self.creation.request.bundle, step, errno)
+        raise failed
 
     def end(self) -> None:
         """Let go of what the answers needed."""
