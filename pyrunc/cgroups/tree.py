@@ -14,6 +14,10 @@ import time
 from pyrunc.cgroups import files
 from pyrunc.errors import Error
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SIGKILL = 9
 GONE = (errno.ENOENT, errno.ENODEV)
 
@@ -22,25 +26,57 @@ def procs(dir_fd: int, recursive: bool = True) -> "list[int]":
     """The processes in the cgroup, and (recursive) in those below it, each once; a group that
     vanishes has none.
     """
+    if not recursive:
+        return _own_procs(dir_fd)
     pids: list[int] = []
+    for fd in _each(dir_fd):
+        pids += _own_procs(fd)
+    return list(dict.fromkeys(pids))
+
+
+def _own_procs(dir_fd: int) -> "list[int]":
     try:
-        pids = [int(word) for word in files.read(dir_fd, "cgroup.procs").split()]
+        return list(dict.fromkeys(int(word) for word in files.read(dir_fd, "cgroup.procs").split()))
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
-            pids = _of_threads(dir_fd)
-        elif error.errno not in GONE:
+            return _of_threads(dir_fd)
+        if error.errno not in GONE:
             raise
-    if recursive:
-        for name in _subdirs(dir_fd):
+        return []
+
+
+def _each(dir_fd: int) -> "Iterator[int]":
+    """A descriptor of the cgroup and, one after the other, of each below it, open until the next is asked for.
+
+    A container makes as many in each other as it likes: one descriptor is held, and nothing recurses. The way up is
+    "..", as a cgroup cannot be moved.
+    """
+    yield dir_fd
+    waiting = [_subdirs(dir_fd)]
+    fd = posix.dup(dir_fd)
+    try:
+        while waiting:
+            name = waiting[-1].pop() if waiting[-1] else ".."
+            if name == "..":
+                waiting.pop()
+                if not waiting:
+                    return
             try:
-                fd = files.open_dir(name, dir_fd)
+                fd = _step(fd, name)
             except FileNotFoundError:
                 continue
-            try:
-                pids += procs(fd)
-            finally:
-                posix.close(fd)
-    return list(dict.fromkeys(pids))
+            if name != "..":
+                yield fd
+                waiting.append(_subdirs(fd))
+    finally:
+        posix.close(fd)
+
+
+def _step(fd: int, name: str) -> int:
+    """Open a directory beside an open one, which is closed. Errors: FileNotFoundError, and it stays open."""
+    new = files.open_dir(name, fd)
+    posix.close(fd)
+    return new
 
 
 def _of_threads(dir_fd: int) -> "list[int]":
@@ -159,14 +195,8 @@ def remove(parent_fd: int, name: str, timeout: float = 10.0) -> None:
     timeout: seconds to wait for the processes to be gone, and again for the kernel to let go of the
     directories (EBUSY while the last task's exit is under way). Raises Error.
     """
-    try:
-        posix.rmdir(name, dir_fd=parent_fd)
+    if _rmdir(parent_fd, name):
         return
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-            raise
     fd = files.open_dir(name, parent_fd)
     try:
         if event(fd, "populated"):
@@ -195,26 +225,40 @@ def remove(parent_fd: int, name: str, timeout: float = 10.0) -> None:
 
 
 def _rmtree(parent_fd: int, name: str) -> str:
-    """Remove a directory tree of cgroups; "" when done, else the name of one that is busy."""
-    try:
-        posix.rmdir(name, dir_fd=parent_fd)
+    """Remove a directory tree of cgroups; "" when done, else the path of one that is busy.
+
+    As in _each: however deep it is, one descriptor is held.
+    """
+    if _rmdir(parent_fd, name):
         return ""
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-            raise
+    path = [name]
     try:
         fd = files.open_dir(name, parent_fd)
     except FileNotFoundError:
         return ""
     try:
-        for child in _subdirs(fd):
-            stuck = _rmtree(fd, child)
-            if stuck:
-                return f"{name}/{stuck}"
+        while True:
+            left = [child for child in _subdirs(fd) if not _rmdir(fd, child)]
+            if left:
+                try:
+                    fd = _step(fd, left[0])
+                    path.append(left[0])
+                except FileNotFoundError:
+                    pass
+                continue
+            if len(path) == 1:
+                break
+            fd = _step(fd, "..")
+            if not _rmdir(fd, path[-1]):
+                return "/".join(path)
+            path.pop()
     finally:
         posix.close(fd)
+    return "" if _rmdir(parent_fd, name) else name
+
+
+def _rmdir(parent_fd: int, name: str) -> bool:
+    """Remove a cgroup; whether it is gone. False where it is busy or has others below it."""
     try:
         posix.rmdir(name, dir_fd=parent_fd)
     except FileNotFoundError:
@@ -222,5 +266,5 @@ def _rmtree(parent_fd: int, name: str) -> str:
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
-        return name
-    return ""
+        return False
+    return True

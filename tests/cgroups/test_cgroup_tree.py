@@ -1,6 +1,7 @@
 """The cgroupfs driver on a real cgroup v2; that of a hybrid host, without controllers, will do."""
 
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Iterator
@@ -182,6 +183,33 @@ def test_threaded_groups_are_removed(place: str) -> None:
     assert manager.procs() == [child.pid]
     manager.remove()
     assert ended(child) == [-9]
+    assert not os.path.exists(manager.path)
+
+
+def nest(path: str, count: int) -> None:
+    """Make cgroups in each other."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(count):
+        os.mkdir("d", dir_fd=fd)
+        os.mkdir("e", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+
+
+def test_a_container_nests_cgroups_deeply(place: str) -> None:
+    """More than Python recurses, and more than there are descriptors: 1,200 made `delete` a RecursionError for ever."""
+    manager = make(place)
+    manager.create()
+    nest(manager.path, 2500)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        assert manager.procs() == []
+        manager.remove()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert not os.path.exists(manager.path)
 
 
