@@ -77,10 +77,11 @@ def _capset(p: Program, effective: int, permitted: int, inheritable: int) -> Non
     p.call("capset", header, data)
 
 
-def may_load_filter(p: Program, sets: Sets) -> None:
-    """What seccomp(2) asks for without no_new_privs, and nothing else, until `apply`."""
+def may_load_filter(p: Program, sets: Sets, *, keep: bool = False) -> None:
+    """What seccomp(2) asks for without no_new_privs, and nothing else, until `apply`. keep: all stay permitted."""
     admin = 1 << NUMBERS["CAP_SYS_ADMIN"]
-    _capset(p, admin, sets.permitted | admin, sets.inheritable)
+    permitted = (1 << LAST + 1) - 1 if keep else sets.permitted | admin
+    _capset(p, admin, permitted, sets.inheritable)
 
 
 def apply(p: Program, sets: Sets) -> None:

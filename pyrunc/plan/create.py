@@ -422,6 +422,8 @@ def finish(
         ready.about("error waiting to be started")
         ready.sync("ready")
         waiting.wait(last, gate)
+        if visible:
+            capabilities.apply(last, capabilities.Sets(spec.get("capabilities")))
     process.execute(last, spec, path, environ, "/process", hooks=prepared, gate=gate)
     return ready, last
 

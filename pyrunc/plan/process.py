@@ -222,7 +222,8 @@ def become(
 
     Without noNewPrivileges the filter needs CAP_SYS_ADMIN, so it is loaded before the capabilities go; with it, as
     late as possible. So it need not allow what the steps before need: a profile may well forbid getcwd or setresuid.
-    visible: leave the process dumpable (waiting.py).
+    visible: leave the process dumpable, with all capabilities permitted that it has (waiting.py), until
+    capabilities.apply.
     """
     sets = capabilities.Sets(process.get("capabilities"))
     no_new_privileges = bool(process.get("noNewPrivileges"))
@@ -236,9 +237,10 @@ def become(
     if seccomp and not no_new_privileges:
         if (process.get("user") or {}).get("uid"):
             # The change of ids has left them permitted, but none effective.
-            capabilities.may_load_filter(p, sets)
+            capabilities.may_load_filter(p, sets, keep=visible)
         load_filter(p, *seccomp)
-    capabilities.apply(p, sets)
+    if not visible:
+        capabilities.apply(p, sets)
     if no_new_privileges:
         p.about("unable to set no_new_privs", f"{pointer}/noNewPrivileges")
         p.call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

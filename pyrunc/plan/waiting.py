@@ -5,6 +5,11 @@
 
 Both lie in the state directory, with mode 0600: only who owns it, or root, can start a container. The filter has to
 allow write, read and execve: to listen on a socket would ask more of it (accept4 and ppoll).
+
+For a pyrunc without privileges `exec`, and engines that set up a network, could not join the namespaces of a process
+that is not dumpable. Its init is dumpable while it waits, and keeps its capabilities permitted until `start`: so it is
+out of reach for whoever has fewer, as the processes of a container whose user namespace it has joined (ptrace(2)). The
+filter has to allow capset and prctl as well then.
 """
 
 from pyrunc.machine.ops import ON_SIGNAL, SESSION, Fd, Program, Space

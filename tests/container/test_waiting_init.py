@@ -159,7 +159,11 @@ def test_a_users_container(launcher: str) -> None:
     with made(launcher) as rootless:
         rootless.create("a")
         status = fields(Path(f"/proc/{rootless.pid('a')}/status").read_text())
-        assert (status["NoNewPrivs"], status["CapEff"]) == ("1", "0000000020000420")
+        assert (status["NoNewPrivs"], status["CapBnd"]) == ("1", "0000000020000420")
+        # What it is kept from others by: they have fewer.
+        assert int(status["CapPrm"], 16) & ~0x20000420
         assert rootless("exec", "a", "/bin/echo", "inside").stdout == "inside\n"
         assert rootless("start", "a").returncode == 0
+        started = fields(Path(f"/proc/{rootless.pid('a')}/status").read_text())
+        assert started["CapPrm"] == started["CapEff"] == "0000000020000420"
         assert json.loads(rootless("state", "a").stdout)["status"] == "running"
