@@ -23,7 +23,7 @@ BELOW: dict[str, set[str]] = {
     "config": BASE,
     "machine": BASE,
     "seccomp": BASE | {"config", "machine"},
-    "cgroups": BASE | {"machine"},
+    "cgroups": BASE | {"config", "machine"},
     "plan": BASE | {"config", "machine", "seccomp"},
 }
 BELOW["state"] = BASE | {"options", "config", "machine", "seccomp", "cgroups", "plan"}

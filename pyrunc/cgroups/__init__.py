@@ -24,6 +24,7 @@ Import cost: posix, errno, select, time.
 
 from pyrunc.cgroups import detect
 from pyrunc.cgroups.fs import Manager
+from pyrunc.config.annotation_names import DELEGATE_CGROUP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def manager(
             where, rootless=rootless, explicit=bool(path), resources=resources, host=host
         )
     self.owner = owner
-    self.sub = "/".join(split(annotations.get("run.oci.delegate-cgroup") or ""))
+    self.sub = "/".join(split(annotations.get(DELEGATE_CGROUP) or ""))
     if "/" in self.sub:
         raise ConfigError(
-            "annotation run.oci.delegate-cgroup must be a single name",
-            pointer="/annotations/run.oci.delegate-cgroup",
+            f"annotation {DELEGATE_CGROUP} must be a single name",
+            pointer=f"/annotations/{DELEGATE_CGROUP}",
         )
     return self

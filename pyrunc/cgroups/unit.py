@@ -5,6 +5,7 @@ A property is a pair (name, (D-Bus signature, value)), as org.freedesktop.system
 """
 
 from pyrunc.cgroups import conversions, gvariant
+from pyrunc.config.annotation_names import SYSTEMD_PROPERTY as ANNOTATION
 from pyrunc.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     Property = tuple[str, tuple[str, object]]
 
 INFINITY = (1 << 64) - 1
-ANNOTATION = "org.systemd.property."
 
 
 class Name:

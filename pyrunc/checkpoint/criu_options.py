@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrunc.checkpoint import criu_rpc
+from pyrunc.config.annotation_names import CRIU_CONFIG as CONFIG_ANNOTATION
 from pyrunc.errors import Error, from_os_error
 from pyrunc.options import absolute
 
@@ -26,7 +27,6 @@ TEXTS = {"lsm-profile": "lsm_profile", "lsm-mount-context": "lsm_mount_context"}
 CGROUP_MODES = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
 CLONE_NEWNET = 0x40000000
 
-CONFIG_ANNOTATION = "org.criu.config"
 CONFIG_FILES = ("/etc/criu/pyrunc.conf", "/etc/criu/runc.conf")
 """Files of criu options that hold for all containers without the annotation; the first counts."""
 

@@ -1,9 +1,11 @@
-"""Annotations of crun's for what the specification has a member for by now: run.oci.timens_offset and
-run.oci.seccomp.receiver (crun(1)), as those members.
+"""Annotations of crun's for what the specification has a member for by now, as those members: offsets of clocks, and
+the seccomp agent's socket (crun(1)).
 
 Not on the hot path, unless a configuration has annotations of crun's.
 """
 
+from pyrunc.config.annotation_names import SECCOMP_RECEIVER as RECEIVER
+from pyrunc.config.annotation_names import TIME_OFFSETS as OFFSETS
 from pyrunc.config.refusal import refuse
 
 TYPE_CHECKING = False
@@ -12,8 +14,6 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import Config
 
-OFFSETS = "run.oci.timens_offset"
-RECEIVER = "run.oci.seccomp.receiver"
 LARGEST = 1 << 63
 
 

@@ -18,6 +18,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc import cgroups
 from pyrunc.cgroups import delegate, detect
+from pyrunc.config.annotation_names import KEEP_GROUPS, PIDFD_RECEIVER
 from pyrunc.config.check import check
 from pyrunc.config.load import load_config
 from pyrunc.container.create_syncs import Answers
@@ -29,7 +30,7 @@ from pyrunc.machine.ops import Fd, Step
 from pyrunc.machine.session import Lost, Session, pair
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.create import CreatePlan, Facts, compile_create
-from pyrunc.plan.namespaces import KEEP_GROUPS, Namespaces
+from pyrunc.plan.namespaces import Namespaces
 from pyrunc.plan.process import check_capabilities
 from pyrunc.setup import step_errors
 from pyrunc.setup.device_filter import restrict
@@ -345,7 +346,7 @@ class Creation(Making):
             ]
         state.status_hint = status
         self.store.save(state)
-        receiver = self.config.get("annotations", {}).get("run.oci.pidfd_receiver", "")
+        receiver = self.config.get("annotations", {}).get(PIDFD_RECEIVER, "")
         for path in (self.request.pidfd_socket, receiver):
             if path:
                 pidfd = posix.pidfd_open(self.pid)

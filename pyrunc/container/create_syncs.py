@@ -13,6 +13,7 @@ Import cost: what create.py imports.
 
 import posix
 
+from pyrunc.config.annotation_names import KEEP_GROUPS
 from pyrunc.errors import Error
 from pyrunc.kernel.files import read_file
 from pyrunc.kernel.uapi import CLONE_NEWUSER, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM
@@ -23,7 +24,7 @@ from pyrunc.plan.devices import Node
 from pyrunc.plan.inroot import Target
 from pyrunc.plan.lookup import LookUp, environment, home_of
 from pyrunc.plan.mountapi import BindSource, CopyUp, IdMap
-from pyrunc.plan.namespaces import KEEP_GROUPS, Namespaces
+from pyrunc.plan.namespaces import Namespaces
 from pyrunc.setup import step_errors
 from pyrunc.setup.device_filter import restrict_existing
 from pyrunc.setup.host import raise_hard_limits

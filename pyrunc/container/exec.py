@@ -16,6 +16,7 @@ No lock is taken: what is known of a container does not change by what runs in i
 import posix
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
+from pyrunc.config.annotation_names import KEEP_GROUPS
 from pyrunc.errors import Error, from_os_error
 from pyrunc.foreground.wait import attend, block_signals
 from pyrunc.kernel.files import read_file, write_pid_file
@@ -36,7 +37,7 @@ from pyrunc.machine.session import NOT_EXECUTED, Lost, Session, pair
 from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
 from pyrunc.plan.lookup import LookUp, environment, home_of
-from pyrunc.plan.namespaces import FILES, FLAGS, KEEP_GROUPS, Namespaces
+from pyrunc.plan.namespaces import FILES, FLAGS, Namespaces
 from pyrunc.plan.process import check_capabilities
 from pyrunc.setup import step_errors
 from pyrunc.setup.drive import conduct

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from pyrunc import SPEC_VERSION, __version__, thirdparty
+from pyrunc.config.annotation_names import TABLE
 from pyrunc.errors import Error
 from pyrunc.plan.capabilities import NAMES
 from pyrunc.plan.mountoptions import RECURSIVE, known_options
@@ -69,9 +70,6 @@ MOUNT_SETATTR = (5, 12)
 NOSYMFOLLOW = (5, 14)
 """The kernel whose mount_setattr(2) takes MOUNT_ATTR_NOSYMFOLLOW."""
 
-ANNOTATIONS = ("org.criu.config", "org.systemd.property.", "run.oci.delegate-cgroup")
-"""Annotations of a configuration that change what happens to the host; with a dot: all such."""
-
 
 def features() -> dict[str, Any]:
     """The document, with its members in the order of the specification."""
@@ -102,7 +100,7 @@ def features() -> dict[str, Any]:
             "netDevices": {"enabled": _installed("pyroute2")},
         },
         "annotations": annotations,
-        "potentiallyUnsafeConfigAnnotations": list(ANNOTATIONS),
+        "potentiallyUnsafeConfigAnnotations": sorted(name for name, unsafe, _ in TABLE if unsafe),
     }
 
 

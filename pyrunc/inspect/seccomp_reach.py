@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pyrunc.config.annotation_names import SECCOMP_RAW
 from pyrunc.errors import Error
 from pyrunc.inspect.findings import Finding
 from pyrunc.seccomp import filter_of
@@ -42,7 +43,7 @@ def findings(config: Any) -> Iterator[Finding]:
     """What is to be said of the configuration's seccomp profile."""
     profile = (config.get("linux") or {}).get("seccomp")
     pointer = "/linux/seccomp"
-    if not profile and "run.oci.seccomp_bpf_data" not in (config.get("annotations") or {}):
+    if not profile and SECCOMP_RAW not in (config.get("annotations") or {}):
         text = "no seccomp filter: every system call of the kernel may be made, also those that need no privilege"
         yield Finding("warning", "no-seccomp", text, pointer)
         return

@@ -8,6 +8,7 @@ mountapi.CopyUp, console.Console, "hooks", lookup.LookUp. What follows the last 
 
 from _struct import pack
 
+from pyrunc.config.annotation_names import KEEP_GROUPS, MOUNT_CONTEXT_TYPE
 from pyrunc.errors import ConfigError
 from pyrunc.kernel.uapi import (
     CLONE_NEWCGROUP,
@@ -257,7 +258,7 @@ def _child(
 
 
 def _keeps_groups(config: "Config") -> bool:
-    return bool(config.get("annotations", {}).get(namespaces.KEEP_GROUPS))
+    return bool(config.get("annotations", {}).get(KEEP_GROUPS))
 
 
 def _loopback(p: Program, pointer: str) -> None:
@@ -334,7 +335,7 @@ def _root_file_system(
 
 def _context_type(config: "Config") -> str:
     """The mount option that takes linux.mountLabel: mount(8)'s "context", or what an annotation of crun's says."""
-    name = "run.oci.mount_context_type"
+    name = MOUNT_CONTEXT_TYPE
     option = config.get("annotations", {}).get(name) or "context"
     if option not in ("context", "fscontext", "defcontext", "rootcontext"):
         raise ConfigError(

@@ -49,8 +49,6 @@ FLAGS = {
 }
 FILES = {"network": "net", "mount": "mnt"}  # below /proc/PID/ns, where the name is another one
 
-# An annotation of crun's: the container gets the supplementary groups that pyrunc has.
-KEEP_GROUPS = "run.oci.keep_original_groups"
 
 
 class Namespaces:

@@ -12,6 +12,7 @@ Import cost: posix, marshal, _blake2, _struct.
 import posix
 from marshal import dumps
 
+from pyrunc.config.annotation_names import SECCOMP_RAW, SECCOMP_STRICT
 from pyrunc.errors import Error
 from pyrunc.log import log
 from pyrunc.seccomp import cache
@@ -62,13 +63,13 @@ def filter_of(config: "Mapping[str, Any]") -> "Filter | None":
     annotations = config.get("annotations") or {}
     profile = (config.get("linux") or {}).get("seccomp")
     # What crun's annotations change; few configurations have them.
-    if "run.oci.seccomp_bpf_data" in annotations:
+    if SECCOMP_RAW in annotations:
         from pyrunc.seccomp import annotated
 
-        return annotated.raw(annotations["run.oci.seccomp_bpf_data"])
+        return annotated.raw(annotations[SECCOMP_RAW])
     if not profile:
         return None
-    if "run.oci.seccomp_fail_unknown_syscall" in annotations:
+    if SECCOMP_STRICT in annotations:
         from pyrunc.seccomp import annotated
 
         annotated.check_known(profile)

@@ -6,6 +6,8 @@ Not on the hot path, unless a configuration has one of them.
 from binascii import Error as NotBase64
 from binascii import a2b_base64
 
+from pyrunc.config.annotation_names import SECCOMP_RAW as RAW
+from pyrunc.config.annotation_names import SECCOMP_STRICT as STRICT
 from pyrunc.errors import ConfigError
 from pyrunc.seccomp import Filter
 from pyrunc.seccomp.compile import INSTRUCTION, LIMIT, binding
@@ -14,8 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.seccomp import Profile
 
-RAW = "run.oci.seccomp_bpf_data"
-STRICT = "run.oci.seccomp_fail_unknown_syscall"
 
 
 def raw(text: str) -> Filter:

@@ -7,6 +7,7 @@ import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from _struct import pack
 
+from pyrunc.config.annotation_names import SECCOMP_RAW
 from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.files import read_file
 from pyrunc.plan.process import RLIMIT_NUMBERS
@@ -65,7 +66,7 @@ def has_filter(config: "Mapping[str, Any]") -> bool:
     """Whether the configuration has a seccomp filter: seccomp.filter_of, which has to be loaded, gives it."""
     annotations = config.get("annotations") or {}
     profile = (config.get("linux") or {}).get("seccomp")
-    return bool(profile) or "run.oci.seccomp_bpf_data" in annotations
+    return bool(profile) or SECCOMP_RAW in annotations
 
 
 def check_selinux(process: "Process", pointer: str) -> None:

@@ -16,6 +16,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
 from time import monotonic
 
+from pyrunc.config.annotation_names import HOOKS_STDERR, HOOKS_STDOUT
 from pyrunc.errors import Error, from_os_error, strerror
 from pyrunc.log import log
 
@@ -178,7 +179,7 @@ def output_files(annotations: "Mapping[str, str]") -> "tuple[int, int]":
     """The files that run.oci.hooks.stdout and run.oci.hooks.stderr name, open to be appended to; -1 for
     those not named. Errors: one cannot be opened."""
     files = [-1, -1]
-    for index, name in enumerate(("run.oci.hooks.stdout", "run.oci.hooks.stderr")):
+    for index, name in enumerate((HOOKS_STDOUT, HOOKS_STDERR)):
         path = annotations.get(name)
         if path:
             flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC

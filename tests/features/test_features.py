@@ -1,5 +1,6 @@
 """The document of `pyrunc features`: its form, its order, and its truth on this machine."""
 
+import ast
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import jsonschema
 import pytest
 
 from pyrunc.config import schemas
+from pyrunc.config.annotation_names import TABLE
 from pyrunc.config.strict import dumps
 from pyrunc.container.features import features
 from pyrunc.errors import Error
@@ -19,6 +21,7 @@ from pyrunc.plan.mountoptions import known_options
 from pyrunc.seccomp import cache, filter_for
 from pyrunc.seccomp import compile as compiler
 from pyrunc.seccomp.names import kernel_version
+from support import ROOT
 
 pytest.importorskip("pyseccomp")
 
@@ -164,3 +167,26 @@ def test_the_command_prints_it(document: dict[str, Any]) -> None:
     )
     assert json.loads(result.stdout) == document
     assert result.stdout.startswith('{\n    "ociVersionMin": "1.0.0",\n')
+
+
+def test_every_unsafe_annotation_is_listed(document: dict[str, Any]) -> None:
+    """An engine that filters by the list lets through what is not on it."""
+    listed = document["potentiallyUnsafeConfigAnnotations"]
+    assert listed == sorted(name for name, unsafe, _ in TABLE if unsafe)
+    for name in ("run.oci.seccomp_bpf_data", "run.oci.hooks.stdout", "run.oci.keep_original_groups"):
+        assert name in listed
+
+
+def test_no_name_of_an_annotation_stands_outside_of_the_table() -> None:
+    for file in (ROOT / "pyrunc").rglob("*.py"):
+        if file.name == "annotation_names.py":
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+                assert not node.value.startswith(("run.oci.", "org.criu", "org.systemd")), f"{file}:{node.lineno}"
+
+
+def test_the_manual_names_every_annotation() -> None:
+    page = (ROOT / "man/pyrunc-create.8").read_text().replace("\\-", "-")
+    for name, _, _ in TABLE:
+        assert name in page
