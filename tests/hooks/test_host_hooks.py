@@ -286,6 +286,8 @@ def test_import_budget() -> None:
         "fcntl",
         "select",
         "pyrunc.setup.host_hooks",
+        "pyrunc.config",
+        "pyrunc.config.annotation_names",
         "pyrunc.errors",
         "pyrunc.log",
     }
