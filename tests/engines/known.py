@@ -116,7 +116,7 @@ WANTED: list[Known] = [
     Known(
         "*",
         "same-error-interpreter",
-        "start itself says why the program cannot run; with runc the container ends with a status, silently",
+        "the line on standard error names the cause besides",
     ),
     Known("*", "same-memory-too-little", "the error names the limit; runc's is one of its own pipe or file"),
     Known("*", "same-blkio-weight", "the error names the missing controller file"),
