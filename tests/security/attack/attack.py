@@ -230,7 +230,7 @@ class Attack:
         offsets = {"timeOffsets": {"monotonic": {"secs": 100}}}
         with_time = {**new, "namespaces": [*new["namespaces"], {"type": "time"}], **offsets}
         holder = self._given("holder", {**sleep, "linux": new})
-        held = self.root.create(holder)
+        held = self.root.create(holder.args("/bin/sleep", "1000000"))
         self.root("start", held)
         pid = self.root.pid(held)
         # The maps are what older runtimes ask for.
@@ -307,7 +307,10 @@ class Attack:
     def _unprivileged(self, attacker: Attacker) -> Callable[[], None]:
         spaces = [{"type": kind} for kind in ("ipc", "uts", "mount", "pid")]
         maps = {"uidMappings": OWN, "gidMappings": OWN}
-        sleep = {"args": ["/bin/sleep", "1000"]}
+        # One capability more than the attacker has. What has no more rights, in the same user namespace, is its equal:
+        # an unprivileged user's created container waits as what its process will be, which it may trace as well.
+        sets = {kind: [*ENGINES_DEFAULT, "CAP_SYS_NICE"] for kind in ("bounding", "effective", "permitted")}
+        sleep: Json = {"args": ["/bin/sleep", "1000"], "capabilities": sets}
         linux = {"namespaces": [*spaces, {"type": "user"}], **maps}
         new = self.bundle("user-new", {"process": sleep, "linux": linux}).give(USER)
         path = f"/proc/{attacker.pid}/ns/user"
