@@ -23,9 +23,9 @@ def told(error: OSError, command: str) -> Error:
     """An Error for an OSError that has come all the way up. command: that was called."""
     doing = f"pyrunc {command} failed:" if command else "pyrunc failed:"
     if error.errno == EPIPE:
-        return from_os_error(f"{doing} write standard output:", error)
+        return from_os_error(f"{doing} write standard output", error)
     if not error.filename:
-        doing += f" {_call_of(error)}:"
+        doing += f" {_call_of(error)}"
     return from_os_error(doing, error, hint=_HINTS.get(error.errno or 0, ""))
 
 
@@ -37,6 +37,3 @@ def _call_of(error: OSError) -> str:
         name = trace.tb_frame.f_code.co_name
         trace = trace.tb_next
     return name.strip("_").replace("_", " ")
-
-
-

@@ -29,6 +29,8 @@ MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_EXEC = 1, 2, 0x10
 F_ADD_SEALS, ALL_SEALS = 1033, 0xF  # seal, shrink, grow, write
 _CARRIER = 0xFFFFFFFF
 _MSG_CMSG_CLOEXEC = 0x40000000
+_EPERM, _EACCES = 1, 13
+_FILTERED = "a seccomp filter or a security module around pyrunc refuses it"
 _EINVAL, _EPIPE, _ECONNRESET = 22, 32, 104
 # No reply is longer: the arena, and its times.
 _MOST_BYTES, _MOST_TIMES = 1 << 24, 1 << 16
@@ -189,6 +191,9 @@ def sealed_init() -> int:
     try:
         memfd = posix.memfd_create("pyrunc-init", flags | MFD_EXEC)
     except OSError as error:
+        if error.errno in (_EACCES, _EPERM):
+            hint = "the sysctl vm.memfd_noexec has to be below 2" if error.errno == _EACCES else _FILTERED
+            raise from_os_error("make the memfd of pyrunc-init: memfd_create", error, hint=hint) from None
         if error.errno != _EINVAL:  # Linux 6.3 brought MFD_EXEC
             raise
         memfd = posix.memfd_create("pyrunc-init", flags)
@@ -202,7 +207,12 @@ def pair(lowest: int) -> "tuple[object, int]":
     """A socket pair: Python's socket, and the number of the other end, at least `lowest` so that it
     cannot stand where a descriptor for the container has to be. The caller closes it after the
     spawn."""
-    ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+    try:
+        ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+    except OSError as error:
+        if error.errno in (_EACCES, _EPERM):
+            raise from_os_error("make a session with pyrunc-init: socketpair", error, hint=_FILTERED) from None
+        raise
     number = fcntl(theirs.fileno(), F_DUPFD_CLOEXEC, lowest)
     theirs.close()
     return ours, number

@@ -6,6 +6,7 @@ internal error.
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -96,6 +97,19 @@ def test_create_says_what_failed_and_leaves_nothing(
     assert runtime.create(made, id=id) == id
 
 
+@pytest.mark.parametrize("call", ["memfd_create", "socketpair"])
+@pytest.mark.parametrize("errno", ["EACCES", "EPERM", "EMFILE"])
+def test_what_pyrunc_init_needs_is_refused(call: str, errno: str, runtime: Runtime, bundle: MakeBundle) -> None:
+    """A filter around pyrunc, or vm.memfd_noexec=2 (EACCES): the error names the call, and what to look at."""
+    made = bundle()
+    done = injected(runtime, f"{call}:error={errno}", "create", "--bundle", str(made.path), runtime.new_id())
+    assert done.returncode == 1
+    assert "::" not in done.stderr
+    if errno != "EMFILE":
+        assert f"pyrunc-init: {call}: " in done.stderr
+        assert ("vm.memfd_noexec" if (call, errno) == ("memfd_create", "EACCES") else "seccomp filter") in done.stderr
+
+
 PLACES = ["socketpair", "memfd_create", "clone3,clone,vfork", "recvmsg", "write", "flock"]
 
 
@@ -153,6 +167,44 @@ def test_a_document_that_is_no_json(text: str, runtime: Runtime, bundle: MakeBun
         assert done.returncode == 1
         assert "internal error" not in done.stderr
         assert "line 1, column " in done.stderr or "does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_documents_for_a_container_that_are_no_json(
+    text: str, running: str, runtime: Runtime, tmp_path: Path
+) -> None:
+    """The container exists, so that each document is really read: exec -p, update -r and state.json say one place."""
+    document = tmp_path / "document.json"
+    document.write_text(text)
+    state = runtime.root / running / "state.json"
+    good = state.read_text()
+    told = [
+        runtime.call("exec", "--process", str(document), running),
+        runtime.call("update", "--resources", str(document), running),
+    ]
+    state.write_text(text)
+    told.append(runtime.call("state", running))
+    state.write_text(good)
+    places = set()
+    for done, status in zip(told, (255, 1, 1), strict=True):
+        assert done.returncode == status
+        assert "internal error" not in done.stderr
+        found = re.search(r"line 1, column \d+: [^\"]+", done.stderr)
+        assert found, done.stderr
+        places.add(found[0].partition(":")[0])
+    assert len(places) == 1
+    assert runtime.state(running)["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("text", "column"), [('{"a": 1,}', 9), ('{"a" 1}', 6), ('{"a": "\t"}', 8), ("{}x", 3), ("{a: 1}", 2)]
+)
+def test_the_place_in_a_document_that_is_no_json(text: str, column: int, runtime: Runtime, bundle: MakeBundle) -> None:
+    made = bundle()
+    (made.path / "config.json").write_text("\n" + text)
+    done = runtime.call("run", "--bundle", str(made.path), runtime.new_id())
+    assert done.returncode == 1
+    assert f"config.json: line 2, column {column}:" in done.stderr
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 2}', "null", "\udcff"])
