@@ -231,6 +231,9 @@ def _unified(res: "Resources", out: "list[Write]") -> None:
                 f'unified resource "{key}" must be in the form CONTROLLER.PARAMETER',
                 pointer=pointer,
             )
+        if controller == "cgroup":
+            # cgroup.procs would move any process of the host's, cgroup.kill and cgroup.freeze end or stop the container.
+            raise ConfigError(f'unified resource "{key}" is no limit: files of cgroup itself are refused', pointer=pointer)
         for line in value.splitlines():
             if line.strip():
                 out.append(Write(key, line, pointer))

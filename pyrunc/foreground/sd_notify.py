@@ -23,8 +23,8 @@ DESTINATION = "/run/notify"
 _NAME = "notify.sock"
 ENVIRONMENT = f"NOTIFY_SOCKET={DESTINATION}/{_NAME}"
 _LARGEST = 65536
-# About processes and descriptors of the container, which mean nothing outside.
-_NOT_PASSED_ON = (b"MAINPID", b"BARRIER=", b"FDSTORE", b"FDNAME=", b"FDPOLL=")
+# As with runc and crun: the rest is not the container's to say about the service that pyrunc is (watchdog, bus name, ...).
+_PASSED_ON = b"READY=1"
 
 
 def address() -> bytes:
@@ -121,4 +121,4 @@ class Proxy:
             posix.close(pidfd)
 
     def _receive(self) -> "list[bytes]":
-        return [line for line in self._sock.recv(_LARGEST).split(b"\n") if line and not line.startswith(_NOT_PASSED_ON)]
+        return [line for line in self._sock.recv(_LARGEST).split(b"\n") if line == _PASSED_ON]

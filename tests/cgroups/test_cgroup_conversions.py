@@ -170,6 +170,10 @@ def test_unified_comes_last_line_by_line() -> None:
         ("memory", "must be in the form CONTROLLER.PARAMETER"),
         (".max", "must be in the form CONTROLLER.PARAMETER"),
         ("memory.", "must be in the form CONTROLLER.PARAMETER"),
+        ("cgroup.procs", "is no limit"),
+        ("cgroup.kill", "is no limit"),
+        ("cgroup.freeze", "is no limit"),
+        ("cgroup.subtree_control", "is no limit"),
     ],
 )
 def test_bad_unified_keys(key: str, message: str) -> None:
