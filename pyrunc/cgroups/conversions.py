@@ -232,8 +232,8 @@ def _unified(res: "Resources", out: "list[Write]") -> None:
                 pointer=pointer,
             )
         if controller == "cgroup":
-            # cgroup.procs would move any process of the host's, cgroup.kill and cgroup.freeze end or stop the container.
-            raise ConfigError(f'unified resource "{key}" is no limit: files of cgroup itself are refused', pointer=pointer)
+            # cgroup.procs would move any process of the host's; cgroup.kill and cgroup.freeze are not limits either.
+            raise ConfigError(f'unified resource "{key}" is no limit: it is a file of cgroup itself', pointer=pointer)
         for line in value.splitlines():
             if line.strip():
                 out.append(Write(key, line, pointer))

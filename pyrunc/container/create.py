@@ -15,6 +15,7 @@ The init dies with pyrunc (PDEATHSIG, and the end of its session) until it has b
 
 import posix
 from fcntl import F_DUPFD_CLOEXEC, fcntl
+from time import CLOCK_BOOTTIME, clock_gettime
 
 from pyrunc import cgroups
 from pyrunc.cgroups import delegate, detect
@@ -142,6 +143,7 @@ class Creation(Making):
         )
         # Written before the cgroup exists: whatever dies from here on can be removed by `delete --force`.
         state.cgroup = manager.to_state()
+        state.extra["since"] = int(clock_gettime(CLOCK_BOOTTIME) * 100)  # in ticks, as proc(5) has it
         self.store.save(state)
         if b"NOTIFY_SOCKET" in posix.environ:
             self._notify_socket()
@@ -345,6 +347,7 @@ class Creation(Making):
                 if type(step) is Step
             ]
         state.status_hint = status
+        state.extra.pop("since", None)
         self.store.save(state)
         receiver = self.config.get("annotations", {}).get(PIDFD_RECEIVER, "")
         for path in (self.request.pidfd_socket, receiver):

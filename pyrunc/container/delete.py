@@ -11,13 +11,14 @@ import posix
 from pyrunc.errors import Error, NotFound, from_os_error
 from pyrunc.kernel.signals import SIGKILL
 from pyrunc.state.processes import await_end, cgroup_manager, open_init, pids
-from pyrunc.state.state import State
+from pyrunc.state.state import State, process_start
 from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import pidfd_send_signal
 
+    from pyrunc.cgroups import Manager
     from pyrunc.options import Globals
 else:
     from _signal import pidfd_send_signal
@@ -50,7 +51,7 @@ def destroy(store: Store, state: State) -> None:
     """
     _kill(state)
     manager = cgroup_manager(state)
-    if manager is not None:
+    if manager is not None and _is_its_own(state, manager):
         manager.remove()
     if "intelRdt" in state.extra:
         from pyrunc.setup import resctrl
@@ -63,6 +64,25 @@ def destroy(store: Store, state: State) -> None:
         from pyrunc.setup.host_hooks import run_poststop
 
         run_poststop(hooks, state.hook_state("stopped"), cwd=state.bundle)
+
+
+def _is_its_own(state: State, manager: "Manager") -> bool:
+    """Whether the cgroup may be removed with all that is in it.
+
+    A `create` that was killed has named its cgroup before it looked whether that was another container's: one of the
+    same id in another state directory. What began before the `create` is not of this container.
+    """
+    since = state.extra.get("since")
+    if state.pid or since is None or not manager.path or not manager.exists():
+        return True
+    for pid in manager.procs():
+        if 0 < process_start(pid) < since:
+            from pyrunc.log import log
+
+            what = f"process {pid} in it is older than container {state.id}"
+            log.warning(f"cgroup {manager.path} is left alone: {what}")
+            return False
+    return True
 
 
 def _check(state: State) -> None:

@@ -23,7 +23,7 @@ DESTINATION = "/run/notify"
 _NAME = "notify.sock"
 ENVIRONMENT = f"NOTIFY_SOCKET={DESTINATION}/{_NAME}"
 _LARGEST = 65536
-# As with runc and crun: the rest is not the container's to say about the service that pyrunc is (watchdog, bus name, ...).
+# As with runc and crun: what else there is to say about the service (watchdog, stopping) is not the container's to say.
 _PASSED_ON = b"READY=1"
 
 

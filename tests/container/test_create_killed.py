@@ -120,9 +120,7 @@ def _gone(before: set[int], deadline: float = 5.0) -> set[int]:
 
 
 @pytest.mark.parametrize(("command", "stride"), [("create", 1), ("run", 3)])
-def test_killed_at_every_step(
-    command: str, stride: int, bundle: MakeBundle, runtime: Runtime, tmp_path: Path
-) -> None:
+def test_killed_at_every_step(command: str, stride: int, bundle: MakeBundle, runtime: Runtime, tmp_path: Path) -> None:
     """At each step: no process outlives it unless the container was created, and `delete --force` removes the rest."""
     made = bundle({"process": {"args": ["/bin/sleep", "60"]}})
     words = [command, *(["-d"] if command == "run" else []), "-b", str(made.path)]
@@ -189,9 +187,7 @@ def test_two_creates_of_one_id(bundle: MakeBundle, runtime: Runtime, tmp_path: P
     ],
     ids=["command", "cwd", "mount", "namespace", "host-hook", "inside-hook", "rlimit"],
 )
-def test_failed_create_leaves_nothing(
-    changes: dict[str, object], bundle: MakeBundle, runtime: Runtime
-) -> None:
+def test_failed_create_leaves_nothing(changes: dict[str, object], bundle: MakeBundle, runtime: Runtime) -> None:
     made = bundle(changes)
     mounts, before = _mounts(), _processes()
     name = f"failed-{os.getpid()}"
@@ -211,3 +207,43 @@ def test_failed_create_leaves_nothing(
     assert not (runtime.root / name).exists()
     assert _cgroups(name) == []
     assert _mounts() == mounts
+
+
+_KILLED_BEFORE_ITS_CGROUP = """
+import os, signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+import pyrunc.cli
+from pyrunc.cgroups import make
+make.make = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(pyrunc.cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_half_made_namesake_takes_nothing_with_it(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """It has named its cgroup, and was killed before it saw that this is the cgroup of a container that runs."""
+    it = bundle().args("/bin/sleep", "1000")
+    id = runtime.create(it)
+    runtime.call("start", id, check=True)
+    path = json.loads((runtime.root / id / "state.json").read_text())["cgroup"]["path"]
+    if not path:
+        pytest.skip("containers have no cgroups here")
+    time.sleep(0.1)  # longer than a tick
+    root = ["--root", str(tmp_path / "other")]
+    words = [sys.executable, "-c", _KILLED_BEFORE_ITS_CGROUP, str(ROOT), *root, "create", "--bundle", str(it.path), id]
+    assert subprocess.run(words, stdin=subprocess.DEVNULL, timeout=60).returncode == -signal.SIGKILL
+    assert json.loads((tmp_path / "other" / id / "state.json").read_text())["cgroup"]["path"] == path
+    words = [
+        sys.executable,
+        "-c",
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import pyrunc.cli; sys.exit(pyrunc.cli.main(sys.argv[1:]))",
+        str(ROOT),
+        *root,
+        "delete",
+        "--force",
+        id,
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "is left alone" in done.stderr
+    assert not (tmp_path / "other" / id).exists()
+    assert runtime.state(id)["status"] == "running"
