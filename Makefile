@@ -65,5 +65,5 @@ uninstall:
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps $(VENV)
-	rm -rf $(BUNDLES:%=bundles/%/rootfs) pyrunc/machine/pyrunc-init pyrunc/config/_validator.py
+	rm -rf $(BUNDLES:%=bundles/%/rootfs) pyrunc/machine/pyrunc-init pyrunc/config/schema/_validator.py
 	find pyrunc tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,7 +24,7 @@ class BuildPython(build_py):
             return
         package = Path(self.build_lib) / "pyrunc"
         build_parts.build_init(package / "machine/pyrunc-init")
-        build_parts.build_validator(package / "config/_validator.py")
+        build_parts.build_validator(package / "config/schema/_validator.py")
         shutil.copytree(ROOT / "schemas", package / "schemas", dirs_exist_ok=True)
 
 
@@ -41,9 +41,7 @@ class BuildScripts(Command):
         self.build_lib: str | None = None
 
     def finalize_options(self) -> None:
-        self.set_undefined_options(
-            "build", ("build_scripts", "build_dir"), ("build_lib", "build_lib")
-        )
+        self.set_undefined_options("build", ("build_scripts", "build_dir"), ("build_lib", "build_lib"))
 
     def get_source_files(self) -> list[str]:
         return list(self.distribution.scripts)
@@ -53,7 +51,7 @@ class BuildScripts(Command):
 
     def run(self) -> None:
         package = Path(str(self.build_lib)) / "pyrunc"
-        if not (package / "config/_validator.py").exists():
+        if not (package / "config/schema/_validator.py").exists():
             package = ROOT / "pyrunc"  # an editable installation
         build_embedded.build_or_script(Path(str(self.build_dir)) / "pyrunc", package)
 

@@ -143,8 +143,7 @@ def page(it: Command) -> str:
 def overview(commands: list[Command]) -> str:
     """pyrunc(8)."""
     listed = "".join(
-        f".TP\n.BR pyrunc\\-{it.name} (8)\n{escaped(it.summary[0].upper() + it.summary[1:])}.\n"
-        for it in commands
+        f".TP\n.BR pyrunc\\-{it.name} (8)\n{escaped(it.summary[0].upper() + it.summary[1:])}.\n" for it in commands
     )
     return (
         top("pyrunc")
@@ -166,7 +165,7 @@ def configuration() -> str:
     entries = ""
     for it in members():
         required = ", required" if it.required else ""
-        entries += f".TP\n.BR {escaped(it.path)} \" ({escaped(it.type)}{required})\"\n"
+        entries += f'.TP\n.BR {escaped(it.path)} " ({escaped(it.type)}{required})"\n'
         entries += f"{escaped(it.description)}\n.br\n{escaped(it.section)}\n"
     return (
         top("pyrunc-config", 5)

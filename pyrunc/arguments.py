@@ -99,9 +99,7 @@ class Command:
             wants = f"a minimum of {self.least}"
         else:
             wants = f"a maximum of {self.most}"
-        raise UsageError(
-            f'pyrunc: "{self.name}" requires {wants} argument(s)', banner="Incorrect Usage."
-        )
+        raise UsageError(f'pyrunc: "{self.name}" requires {wants} argument(s)', banner="Incorrect Usage.")
 
 
 class Options:
@@ -151,9 +149,7 @@ _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
-def parse(
-    flags: "Sequence[Flag]", argv: "Sequence[str]", stop: bool
-) -> "tuple[Options, list[str]]":
+def parse(flags: "Sequence[Flag]", argv: "Sequence[str]", stop: bool) -> "tuple[Options, list[str]]":
     """Take a command line apart into options and arguments.
 
     stop: flags end at the first argument; otherwise only at "--". `--help` and `-h` set

@@ -3,7 +3,6 @@
 Cold.
 """
 
-
 from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EPIPE, EROFS
 
 from pyrunc.errors import Error, from_os_error

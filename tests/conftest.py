@@ -178,11 +178,7 @@ def runtime(launcher: str, root_dir: Path) -> Iterator[Runtime]:
 @pytest.fixture
 def oracles(root_dir: Path) -> Iterator[dict[str, Runtime]]:
     """The other runtimes that are installed, by name, each with a state directory."""
-    found = {
-        name: Runtime(program, root_dir / name)
-        for name in ("runc", "crun")
-        if (program := shutil.which(name))
-    }
+    found = {name: Runtime(program, root_dir / name) for name in ("runc", "crun") if (program := shutil.which(name))}
     yield found
     for it in found.values():
         it.clean()

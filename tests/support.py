@@ -80,9 +80,7 @@ DEFAULT_CONFIG: Json = {
         },
     ],
     "linux": {
-        "namespaces": [
-            {"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")
-        ],
+        "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")],
         "maskedPaths": ["/proc/kcore", "/proc/keys", "/sys/firmware"],
         "readonlyPaths": ["/proc/bus", "/proc/sys", "/proc/sysrq-trigger"],
     },
@@ -199,8 +197,7 @@ class Runtime:
         result: subprocess.CompletedProcess[str] = done
         if check and result.returncode:
             raise AssertionError(
-                f"{' '.join(result.args)}: exit status {result.returncode}\n"
-                f"{result.stdout}{result.stderr}"
+                f"{' '.join(result.args)}: exit status {result.returncode}\n{result.stdout}{result.stderr}"
             )
         return result
 
@@ -209,9 +206,7 @@ class Runtime:
     ) -> subprocess.CompletedProcess[str]:
         """`run` the bundle in the foreground; returns when its process ended."""
         name = self.new_id(id)
-        return self.call(
-            "run", "--bundle", str(bundle.path), *flags, name, check=check, timeout=timeout
-        )
+        return self.call("run", "--bundle", str(bundle.path), *flags, name, check=check, timeout=timeout)
 
     def create(
         self,

@@ -181,7 +181,7 @@ def test_looking_and_killing_load_next_to_nothing(life: Life) -> None:
 @pytest.mark.parametrize(
     ("command", "packages"),
     [
-        ("start", ("pyrunc.plan.create", "pyrunc.plan.mounts", "pyrunc.config.load")),
+        ("start", ("pyrunc.plan.create", "pyrunc.plan.filesystem.mounts", "pyrunc.config.load")),
         ("start", ("pyrunc.cgroups", "pyrunc.seccomp", "pyrunc.commands.create")),
         ("delete", ("pyrunc.plan", "pyrunc.machine", "pyrunc.seccomp")),
     ],

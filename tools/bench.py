@@ -116,9 +116,7 @@ class Bench:
         sleep = str(self.sleep.path)
         return [
             lambda: self.note("run", "run", "--bundle", str(self.true.path), id),
-            lambda: self.note(
-                "create", "create", "--bundle", sleep, "--pid-file", str(pid_file), id
-            ),
+            lambda: self.note("create", "create", "--bundle", sleep, "--pid-file", str(pid_file), id),
             look,
             lambda: self.note("state", "state", id),
             lambda: self.note("start", "start", id),
@@ -246,9 +244,7 @@ def main() -> int:
             return 1
         yardsticks: dict[str, list[tuple[float, float]]] = {"python3 -IS -c pass": [], "true": []}
         for number in range(arguments.rounds):
-            yardsticks["python3 -IS -c pass"].append(
-                measure([os.path.realpath(sys.executable), "-IS", "-c", "pass"])
-            )
+            yardsticks["python3 -IS -c pass"].append(measure([os.path.realpath(sys.executable), "-IS", "-c", "pass"]))
             yardsticks["true"].append(measure(["/bin/true"]))
             id = f"bench-{os.getpid()}-{number}"
             try:
@@ -264,9 +260,7 @@ def main() -> int:
     return 0
 
 
-def report(
-    benches: list[Bench], yardsticks: dict[str, list[tuple[float, float]]], rounds: int
-) -> None:
+def report(benches: list[Bench], yardsticks: dict[str, list[tuple[float, float]]], rounds: int) -> None:
     """Print the medians of all samples."""
     names = [bench.name for bench in benches]
     print(f"medians of {rounds} rounds, milliseconds")
@@ -276,10 +270,7 @@ def report(
     for column, title in ((0, "CPU (ms)"), (1, "wall (ms)")):
         rows = []
         for operation in OPERATIONS:
-            values = {
-                bench.name: statistics.median(s[column] for s in bench.samples[operation])
-                for bench in benches
-            }
+            values = {bench.name: statistics.median(s[column] for s in bench.samples[operation]) for bench in benches}
             rows.append((operation, values))
         whole = {
             bench.name: sum(

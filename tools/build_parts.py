@@ -2,7 +2,7 @@
 
     python tools/build_parts.py [--launcher FILE [--launcher-only]]
 
-In a checkout this makes pyrunc/machine/pyrunc-init and pyrunc/config/_validator.py, each only
+In a checkout this makes pyrunc/machine/pyrunc-init and pyrunc/config/schema/_validator.py, each only
 when a source is newer, and the launcher, a script that starts pyrunc from this checkout.
 """
 
@@ -92,7 +92,7 @@ def build_validator(target: Path, schemas: Path = ROOT / "schemas") -> None:
     """Compile the schemas into a Python module that accepts or refuses a configuration."""
     target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        [sys.executable, "-m", "pyrunc.config.compile_schema", str(schemas), str(target)],
+        [sys.executable, "-m", "pyrunc.config.schema.compile_schema", str(schemas), str(target)],
         check=True,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -112,8 +112,8 @@ def build_in_place(root: Path = ROOT) -> None:
     init, source = root / "pyrunc/machine/pyrunc-init", root / "pyrunc/machine/init.c"
     if not newer(init, source, Path(__file__)):
         build_init(init, source)
-    compiler = root / "pyrunc/config/compile_schema.py"
-    validator = root / "pyrunc/config/_validator.py"
+    compiler = root / "pyrunc/config/schema/compile_schema.py"
+    validator = root / "pyrunc/config/schema/_validator.py"
     if not newer(validator, compiler, *sorted((root / "schemas").glob("*.json"))):
         build_validator(validator)
 

@@ -13,8 +13,21 @@ import sys
 from functools import cache
 from pathlib import Path
 
-DIRECTORIES = ("bin", "dev", "etc", "home/user", "mnt", "proc", "root", "run", "sbin", "sys",
-               "usr/bin", "usr/sbin", "var/tmp")
+DIRECTORIES = (
+    "bin",
+    "dev",
+    "etc",
+    "home/user",
+    "mnt",
+    "proc",
+    "root",
+    "run",
+    "sbin",
+    "sys",
+    "usr/bin",
+    "usr/sbin",
+    "var/tmp",
+)
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n"
     "user:x:1000:1000:A user:/home/user:/bin/sh\n"

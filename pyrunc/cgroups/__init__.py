@@ -77,9 +77,7 @@ def manager(
         )
     else:
         where = locate(path, id, host.mount) if host.mount else ""
-        self = Manager(
-            where, rootless=rootless, explicit=bool(path), resources=resources, host=host
-        )
+        self = Manager(where, rootless=rootless, explicit=bool(path), resources=resources, host=host)
     self.owner = owner
     self.sub = "/".join(split(annotations.get(DELEGATE_CGROUP) or ""))
     if "/" in self.sub:

@@ -103,8 +103,7 @@ class Systemd:
         which = "user" if self.user else "system"
         raise Error(
             f"reach systemd's {which} instance: {'; '.join(tried) or 'no address known'}",
-            hint="log in with a systemd session (loginctl enable-linger, XDG_RUNTIME_DIR), or"
-            " use the cgroupfs driver"
+            hint="log in with a systemd session (loginctl enable-linger, XDG_RUNTIME_DIR), or use the cgroupfs driver"
             if self.user
             else "use the cgroupfs driver where systemd does not run",
         )
@@ -137,9 +136,7 @@ class Systemd:
         """A property of a systemd object."""
         address = DBusAddress(path, SYSTEMD, PROPERTIES)
         body = (f"{SYSTEMD}.{interface}", name)
-        answer = self.call(
-            new_method_call(address, "Get", "ss", body), f"systemd: read {interface}.{name}"
-        )
+        answer = self.call(new_method_call(address, "Get", "ss", body), f"systemd: read {interface}.{name}")
         return answer[0][1]  # type: ignore[index]
 
     def version(self) -> int:

@@ -70,9 +70,7 @@ def rules(resources: "Resources | None") -> "list[Rule]":
         if kind == "p":
             continue  # a pipe is not a device to the kernel's check
         if kind not in TYPES:
-            raise ConfigError(
-                f'invalid device type "{kind}" ({here[1:]}/type)', pointer=here + "/type"
-            )
+            raise ConfigError(f'invalid device type "{kind}" ({here[1:]}/type)', pointer=here + "/type")
         access = 0
         for letter in item.get("access") or "rwm":
             if letter not in ACCESS:

@@ -33,10 +33,7 @@ def unavailable(host: "detect.Host", write: "Write") -> Error:
         why = f"this host has {name}"
         if controller in detect.v1_controllers():
             why += f", {controller} belongs to v1"
-        hint = (
-            "limits need cgroup v2: boot with systemd.unified_cgroup_hierarchy=1,"
-            " or remove the limit"
-        )
+        hint = "limits need cgroup v2: boot with systemd.unified_cgroup_hierarchy=1, or remove the limit"
     return Error(f"{what}: {why}", pointer=write.pointer, hint=hint)
 
 
@@ -71,21 +68,13 @@ def refused(path: str, rootless: bool, explicit: bool, error: OSError) -> Error:
     number = error.errno or 0
     text = f"create cgroup {path}: {strerror(number)}"
     if rootless and not explicit:
-        text = (
-            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups:"
-            f" {text}"
-        )
+        text = f"rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {text}"
     elif rootless:
         text = f"unable to apply cgroup configuration: {text}"
     hint = "mount the cgroup file system writable" if number == errno.EROFS else ""
     if rootless:
-        hint = (
-            "use --systemd-cgroup, or have a cgroup delegated,"
-            " as by: systemd-run --user --scope -p Delegate=yes"
-        )
-    return Error(
-        text, pointer="/linux/cgroupsPath", syscall="mkdir", errno=error.errno or 0, hint=hint
-    )
+        hint = "use --systemd-cgroup, or have a cgroup delegated, as by: systemd-run --user --scope -p Delegate=yes"
+    return Error(text, pointer="/linux/cgroupsPath", syscall="mkdir", errno=error.errno or 0, hint=hint)
 
 
 def write_failed(path: str, fd: int, write: "Write", error: OSError) -> Error:

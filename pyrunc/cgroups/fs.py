@@ -76,9 +76,7 @@ class Manager:
             from pyrunc.cgroups.systemd import SystemdManager
 
             return SystemdManager.restored(state, host, resources)
-        self = Manager(
-            state["path"], rootless=state["rootless"], explicit=True, resources=resources, host=host
-        )
+        self = Manager(state["path"], rootless=state["rootless"], explicit=True, resources=resources, host=host)
         self.sub = state.get("sub", "")
         return self
 
@@ -317,9 +315,7 @@ class Manager:
             hint = ""
             if error.errno == errno.EBUSY:
                 hint = "a group that enables controllers for others below it cannot hold processes"
-            raise from_os_error(
-                f"move process {pid} into cgroup {self.path}:", error, hint=hint
-            ) from None
+            raise from_os_error(f"move process {pid} into cgroup {self.path}:", error, hint=hint) from None
 
     def procs(self, recursive: bool = True) -> "list[int]":
         """The container's processes, sorted; empty where it has no cgroup or it is gone."""

@@ -54,9 +54,7 @@ class _Parser:
 
     def word(self, more: str = "") -> str:
         start = self.at
-        while self.at < len(self.text) and (
-            self.text[self.at].isalnum() or self.text[self.at] in "_+-." + more
-        ):
+        while self.at < len(self.text) and (self.text[self.at].isalnum() or self.text[self.at] in "_+-." + more):
             self.at += 1
         return self.text[start : self.at]
 

@@ -40,9 +40,7 @@ def make(
     return _make(host, path, wanted, made, new, leaf)
 
 
-def _make(
-    host: "detect.Host", path: str, wanted: "list[Write]", made: "list[str]", new: bool, leaf: bool
-) -> int:
+def _make(host: "detect.Host", path: str, wanted: "list[Write]", made: "list[str]", new: bool, leaf: bool) -> int:
     names = path[len(host.mount) :].strip("/").split("/")
     fd = files.open_dir(host.mount)
     here = host.mount
@@ -100,9 +98,7 @@ def _release(fd: int, path: str) -> None:
         )
 
 
-def enable(
-    fd: int, path: str, controllers: "tuple[str, ...]", wanted: "Iterable[Write]" = ()
-) -> None:
+def enable(fd: int, path: str, controllers: "tuple[str, ...]", wanted: "Iterable[Write]" = ()) -> None:
     """Enable all controllers that a group has for its children: limits and statistics need them.
 
     A group with processes of its own can only have thread-aware controllers for its children, and
@@ -170,9 +166,7 @@ def check_unused(fd: int, path: str, fresh: bool = False) -> None:
         frozen = (files.try_read(fd, "cgroup.freeze") or b"0").strip() == b"1"
     if frozen:
         where = f"{path} or one above it" if fresh else path
-        raise Error(
-            f"container's cgroup unexpectedly frozen: {where}", pointer="/linux/cgroupsPath"
-        )
+        raise Error(f"container's cgroup unexpectedly frozen: {where}", pointer="/linux/cgroupsPath")
 
 
 def split(path: str) -> "list[str]":

@@ -51,18 +51,14 @@ class SystemdManager(fs.Manager):
         path = ""
         if not rootless and host.mount:
             path = f"{host.mount}{unit.expand(name.slice)}/{name.unit}"
-        self = cls(
-            path, rootless=rootless, explicit=bool(cgroups_path), resources=resources, host=host
-        )
+        self = cls(path, rootless=rootless, explicit=bool(cgroups_path), resources=resources, host=host)
         self.name = name
         self.user = rootless
         self.annotations = annotations
         return self
 
     @classmethod
-    def restored(
-        cls, state: dict[str, Any], host: detect.Host, resources: Resources | None
-    ) -> "SystemdManager":
+    def restored(cls, state: dict[str, Any], host: detect.Host, resources: Resources | None) -> "SystemdManager":
         """The manager that to_state() described."""
         self = cls(
             state["path"],

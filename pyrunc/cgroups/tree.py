@@ -204,8 +204,7 @@ def remove(parent_fd: int, name: str, timeout: float = 10.0) -> None:
             if not wait_event(fd, "populated", 0, timeout):
                 left = procs(fd)
                 raise Error(
-                    f"remove cgroup {name}: {len(left)} processes survive SIGKILL"
-                    f" ({', '.join(map(str, left[:8]))})",
+                    f"remove cgroup {name}: {len(left)} processes survive SIGKILL ({', '.join(map(str, left[:8]))})",
                     hint="a process in uninterruptible sleep (state D) cannot be killed",
                 )
     finally:
@@ -217,9 +216,7 @@ def remove(parent_fd: int, name: str, timeout: float = 10.0) -> None:
         if not stuck:
             return
         if time.monotonic() > deadline:
-            raise Error(
-                f"remove cgroup {name}: {stuck}: device or resource busy", errno=errno.EBUSY
-            )
+            raise Error(f"remove cgroup {name}: {stuck}: device or resource busy", errno=errno.EBUSY)
         time.sleep(pause)
         pause = min(pause * 2, 0.1)
 

@@ -48,8 +48,7 @@ def name(cgroups_path: str, id: str, user: bool) -> Name:
     for part in (slice, prefix, last):
         if "/" in part or ".." in part.split("-") or "\0" in part:
             raise ConfigError(
-                f'bad cgroupsPath "{cgroups_path}" (linux/cgroupsPath): "{part}" is no part of a'
-                " unit's name",
+                f'bad cgroupsPath "{cgroups_path}" (linux/cgroupsPath): "{part}" is no part of a unit\'s name',
                 pointer="/linux/cgroupsPath",
             )
     if slice == "-":
@@ -65,9 +64,7 @@ def expand(slice: str) -> str:
     """The path of a slice: a-b.slice lies in a.slice ("/a.slice/a-b.slice"). Raises ConfigError."""
     stem = slice.removesuffix(".slice")
     if stem == slice or not stem or "/" in slice or (stem != "-" and "" in stem.split("-")):
-        raise ConfigError(
-            f'invalid slice name "{slice}" (linux/cgroupsPath)', pointer="/linux/cgroupsPath"
-        )
+        raise ConfigError(f'invalid slice name "{slice}" (linux/cgroupsPath)', pointer="/linux/cgroupsPath")
     if stem == "-":
         return ""
     path, prefix = "", ""
@@ -178,9 +175,7 @@ def resources(resources: "Resources | None", version: int) -> "list[Property]":
             elif file in BYTES and not (file == "io.weight" and " " in value.strip()):
                 out[BYTES[file]] = ("t", _limit(value))
         except ValueError:
-            raise ConfigError(
-                f'bad value "{value}" for {file} ({write.pointer[1:]})', pointer=write.pointer
-            ) from None
+            raise ConfigError(f'bad value "{value}" for {file} ({write.pointer[1:]})', pointer=write.pointer) from None
     return list(out.items())
 
 

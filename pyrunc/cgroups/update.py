@@ -197,9 +197,7 @@ def _snapshot(fd: int, writes: "list[Write]") -> "list[tuple[str, bytes]]":
     return out
 
 
-def _restore(
-    manager: "Manager", fd: int, before: "list[tuple[str, bytes]]", old: "Resources"
-) -> None:
+def _restore(manager: "Manager", fd: int, before: "list[tuple[str, bytes]]", old: "Resources") -> None:
     try:
         manager.update_unit(old)
     except Error as error:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyrunc.errors import Error, from_os_error
-from pyrunc.plan.devices import device_list
-from pyrunc.plan.inroot import clean
+from pyrunc.plan.filesystem.devices import device_list
+from pyrunc.plan.filesystem.inroot import clean
 
 Config = Mapping[str, Any]
 

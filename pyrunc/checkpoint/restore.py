@@ -43,7 +43,8 @@ from pyrunc.log import log
 from pyrunc.machine.ops import SESSION, At, Program, Space, Words
 from pyrunc.machine.session import Session, pair, spawn
 from pyrunc.options import Globals, absolute
-from pyrunc.setup import device_filter, step_errors
+from pyrunc.setup import device_filter
+from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import send_fd
 from pyrunc.setup.request import CreateRequest
 

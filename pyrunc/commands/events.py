@@ -9,9 +9,7 @@ COMMAND = Command(
     "events",
     "print statistics and out-of-memory events of a container",
     flags=(
-        Flag(
-            "interval", "time between two statistics: 100ms, 5s, 1m30s", value="TIME", default="5s"
-        ),
+        Flag("interval", "time between two statistics: 100ms, 5s, 1m30s", value="TIME", default="5s"),
         Flag("stats", "print the statistics once and end", SWITCH),
     ),
     text="""

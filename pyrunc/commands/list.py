@@ -65,10 +65,7 @@ def user(uid: int) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns; the last one is not padded."""
-    widths = [
-        max(MINIMUM, PADDING + max(len(cell) for cell in column))
-        for column in zip(*rows, strict=True)
-    ]
+    widths = [max(MINIMUM, PADDING + max(len(cell) for cell in column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         cells = [f"{cell:{width}}" for cell, width in zip(row[:-1], widths, strict=False)]

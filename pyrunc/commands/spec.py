@@ -34,6 +34,7 @@ DESCRIPTION:
 """,
 )
 
+
 def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
     name = options.text("file", "config.json")
     path = os.path.join(options.text("bundle", "."), name)

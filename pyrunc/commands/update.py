@@ -16,9 +16,7 @@ COMMAND = Command(
         ),
         Flag("blkio-weight", "weight for block devices, 10 to 1000", NUMBER, value="N"),
         Flag("cpu-period", "length of a period of --cpu-quota in microseconds", value="USEC"),
-        Flag(
-            "cpu-quota", "processor time in a period, in microseconds; -1: no limit", value="USEC"
-        ),
+        Flag("cpu-quota", "processor time in a period, in microseconds; -1: no limit", value="USEC"),
         Flag("cpu-burst", "unused quota that may be used later, in microseconds", value="USEC"),
         Flag("cpu-share", "weight for the processor, 2 to 262144", value="N"),
         Flag("cpu-rt-period", "period of real-time scheduling (cgroup v1 only)", value="USEC"),

@@ -6,7 +6,7 @@ Not on the hot path, unless a configuration has annotations of crun's.
 
 from pyrunc.config.annotation_names import SECCOMP_RECEIVER as RECEIVER
 from pyrunc.config.annotation_names import TIME_OFFSETS as OFFSETS
-from pyrunc.config.refusal import refuse
+from pyrunc.config.rules.refusal import refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

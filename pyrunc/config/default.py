@@ -43,9 +43,7 @@ def default_config(*, cgroup2: bool) -> dict[str, Any]:
                 "TERM=xterm",
             ],
             "cwd": "/",
-            "capabilities": {
-                kind: list(_CAPABILITIES) for kind in ("bounding", "effective", "permitted")
-            },
+            "capabilities": {kind: list(_CAPABILITIES) for kind in ("bounding", "effective", "permitted")},
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },
@@ -86,6 +84,4 @@ def make_rootless(config: dict[str, Any], uid: int, gid: int) -> None:
         if mount["destination"].rstrip("/") == "/sys":
             config["mounts"][index] = _mount("/sys", "none", "/sys", "rbind", *_SAFE, "ro")
         elif "options" in mount:
-            mount["options"] = [
-                option for option in mount["options"] if not option.startswith(("uid=", "gid="))
-            ]
+            mount["options"] = [option for option in mount["options"] if not option.startswith(("uid=", "gid="))]

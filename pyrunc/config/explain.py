@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyrunc import thirdparty
 from pyrunc.config import strict
 from pyrunc.config.locate import pointer_of
-from pyrunc.config.schemas import bundle, load_all, schema_dir
+from pyrunc.config.schema.schemas import bundle, load_all, schema_dir
 from pyrunc.errors import ConfigError
 
 if TYPE_CHECKING:

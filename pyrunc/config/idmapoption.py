@@ -7,7 +7,7 @@ after "@", from those of the container's user namespace.
 Not on the hot path, unless a configuration has the option.
 """
 
-from pyrunc.config.refusal import refuse
+from pyrunc.config.rules.refusal import refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

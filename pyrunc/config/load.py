@@ -1,8 +1,8 @@
 """Read config.json, a process and resources: strict JSON, then the schema.
 
-The compiled validator (pyrunc.config._validator, made by compile_schema.py) accepts the usual
+The compiled validator (pyrunc.config.schema._validator, made by compile_schema.py) accepts the usual
 document; jsonschema explains what it refuses. What the schema cannot say is in
-pyrunc.config.check.
+pyrunc.config.rules.check.
 
 A null stands for an absent member, as the Go programs that write these documents mean it, and
 is dropped: no member is ever None.
@@ -10,7 +10,8 @@ is dropped: no member is ever None.
 Import cost: `_json` and pyrunc's own modules.
 """
 
-from pyrunc.config import _validator, strict
+from pyrunc.config import strict
+from pyrunc.config.schema import _validator
 from pyrunc.errors import ConfigError
 from pyrunc.kernel.uapi import ENOENT, ENOTDIR
 

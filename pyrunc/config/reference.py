@@ -6,7 +6,7 @@ Cold: reads the schemas.
 from collections.abc import Iterator
 from typing import Any
 
-from pyrunc.config.schemas import load_all, resolve, schema_dir
+from pyrunc.config.schema.schemas import load_all, resolve, schema_dir
 
 #: Sections about other systems: accepted, and without effect.
 FOREIGN = ("solaris", "windows", "vm", "zos", "freebsd")

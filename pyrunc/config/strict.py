@@ -73,9 +73,7 @@ class _Context:
 
     __slots__ = ("object_pairs_hook",)
 
-    def __init__(
-        self, object_pairs_hook: "Callable[[list[tuple[str, object]]], dict[str, object]]"
-    ) -> None:
+    def __init__(self, object_pairs_hook: "Callable[[list[tuple[str, object]]], dict[str, object]]") -> None:
         self.object_pairs_hook = object_pairs_hook
 
     strict = True  # no control characters in strings
@@ -117,9 +115,7 @@ def loads(data: bytes, what: str, *, drop_null: bool = False) -> object:
         raise ConfigError(f"{what}: larger than {MAX_SIZE >> 20} MiB")
     try:
         text = data.decode().rstrip(" \t\r\n")
-        value, end = (_scan_without_null if drop_null else _scan)(
-            text, len(text) - len(text.lstrip(" \t\r\n"))
-        )
+        value, end = (_scan_without_null if drop_null else _scan)(text, len(text) - len(text.lstrip(" \t\r\n")))
     # SystemError: Python 3.11's scanner takes the exception to raise from json.decoder, which is not imported here.
     except (ValueError, StopIteration, RecursionError, SystemError):
         from pyrunc.config.locate import fault

@@ -20,8 +20,8 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from pyrunc import cgroups
 from pyrunc.cgroups import delegate, detect
 from pyrunc.config.annotation_names import KEEP_GROUPS, PIDFD_RECEIVER
-from pyrunc.config.check import check
 from pyrunc.config.load import load_config
+from pyrunc.config.rules.check import check
 from pyrunc.container.create_syncs import Answers
 from pyrunc.errors import Error
 from pyrunc.kernel.files import real_path, write_pid_file
@@ -29,13 +29,13 @@ from pyrunc.kernel.uapi import CLONE_NEWUSER, ENOSYS
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Step
 from pyrunc.machine.session import Lost, Session, pair
-from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.create import CreatePlan, Facts, compile_create
 from pyrunc.plan.namespaces import Namespaces
-from pyrunc.plan.process import check_capabilities
-from pyrunc.setup import step_errors
+from pyrunc.plan.process.capabilities import Sets
+from pyrunc.plan.process.process import check_capabilities
 from pyrunc.setup.device_filter import restrict
 from pyrunc.setup.drive import conduct, first_piece
+from pyrunc.setup.failures import step_errors
 from pyrunc.setup.gate import make_gate
 from pyrunc.setup.host import (
     check_selinux,
@@ -341,11 +341,7 @@ class Creation(Making):
         assert state is not None
         assert session is not None
         if status == "created":
-            state.extra["start"] = [
-                step_errors.kept(step)
-                for step in self.last
-                if type(step) is Step
-            ]
+            state.extra["start"] = [step_errors.kept(step) for step in self.last if type(step) is Step]
         state.status_hint = status
         state.extra.pop("since", None)
         self.store.save(state)

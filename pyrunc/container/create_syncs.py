@@ -20,13 +20,13 @@ from pyrunc.kernel.uapi import CLONE_NEWUSER, EACCES, EEXIST, EINVAL, ENOENT, EN
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.console import Console
 from pyrunc.plan.create import finish
-from pyrunc.plan.devices import Node
-from pyrunc.plan.inroot import Target
-from pyrunc.plan.lookup import LookUp, environment, home_of
-from pyrunc.plan.mountapi import BindSource, CopyUp, IdMap
+from pyrunc.plan.filesystem.devices import Node
+from pyrunc.plan.filesystem.inroot import Target
+from pyrunc.plan.filesystem.mountapi import BindSource, CopyUp, IdMap
 from pyrunc.plan.namespaces import Namespaces
-from pyrunc.setup import step_errors
+from pyrunc.plan.process.lookup import LookUp, environment, home_of
 from pyrunc.setup.device_filter import restrict_existing
+from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import raise_hard_limits
 from pyrunc.setup.process import NO_OPENAT2
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from pyrunc.container.create import Creation
     from pyrunc.machine.session import Reply, Session
     from pyrunc.plan.create import CreatePlan, Facts
-    from pyrunc.setup.device_nodes import Nodes
-    from pyrunc.setup.host_mounts import HostMounts
+    from pyrunc.setup.filesystem.device_nodes import Nodes
+    from pyrunc.setup.filesystem.host_mounts import HostMounts
     from pyrunc.state.state import State
 
     Items = Iterable[Step | Label]
@@ -99,7 +99,7 @@ class Answers:
         if type(key) is Node and errno in (EEXIST, EPERM):
             return False, self._nodes(key).refused(errno)
         if type(key) is Target and errno == ENOENT:
-            from pyrunc.setup.path_walk import Walk
+            from pyrunc.setup.filesystem.path_walk import Walk
 
             try:
                 Walk(self.session, key.root).make(key)
@@ -110,12 +110,12 @@ class Answers:
         if step.name == "move_mount" and errno == EINVAL:
             errno = self._move_refused(step)
         if step.name in ("fsconfig", "fsmount"):
-            from pyrunc.setup.kernel_words import of_filesystem
+            from pyrunc.setup.failures.kernel_words import of_filesystem
 
             raise of_filesystem(self.session, step, errno, step_errors.INIT)
         failed = step_errors.step_error(step, errno, step_errors.INIT)
         if step.name in ("move_mount", "open_tree") and not failed.hint:
-            from pyrunc.setup.mount_hints import of_mount
+            from pyrunc.setup.failures.mount_hints import of_mount
 
             failed.hint = of_mount(self.config, self.creation.request.bundle, step, errno)
         raise failed
@@ -156,18 +156,18 @@ class Answers:
 
     def _mounts(self) -> "HostMounts":
         if self._host_mounts is None:
-            from pyrunc.setup.host_mounts import HostMounts
+            from pyrunc.setup.filesystem.host_mounts import HostMounts
 
             self._host_mounts = HostMounts(self.creation.pid, self.facts.lowest + 8)
         return self._host_mounts
 
     def _nodes(self, key: Node) -> "Nodes":
-        from pyrunc.setup.device_nodes import Nodes
+        from pyrunc.setup.filesystem.device_nodes import Nodes
 
         return Nodes(self.session, key, self._mounts() if self.facts.privileged else None)
 
     def _copy_up(self) -> None:
-        from pyrunc.setup.tmpcopyup import copy_tree
+        from pyrunc.setup.filesystem.tmpcopyup import copy_tree
 
         mount, directory = self.session.descriptors.pop(), self.session.descriptors.pop()
         try:
@@ -178,7 +178,7 @@ class Answers:
 
     def _move_refused(self, step: Step) -> int:
         """The errno that tells more than move_mount's EINVAL, where a file meets a directory."""
-        from pyrunc.plan.inroot import is_directory
+        from pyrunc.plan.filesystem.inroot import is_directory
 
         kinds = []
         for reg in (step.args[0], step.args[2]):

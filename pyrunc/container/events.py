@@ -46,9 +46,7 @@ def duration(text: str) -> float:
     return total / 1e9
 
 
-def events(
-    globals_: Globals, id: str, *, interval: float, once: bool, out: Callable[[str], None]
-) -> None:
+def events(globals_: Globals, id: str, *, interval: float, once: bool, out: Callable[[str], None]) -> None:
     """Write what the container uses every `interval` seconds, and OOM kills as they happen, until
     its last process has ended; with `once` what it uses now.
 

@@ -34,15 +34,15 @@ from pyrunc.kernel.uapi import (
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
 from pyrunc.machine.session import NOT_EXECUTED, Lost, Session, pair
-from pyrunc.plan.capabilities import Sets
 from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
-from pyrunc.plan.lookup import LookUp, environment, home_of
 from pyrunc.plan.namespaces import FILES, FLAGS, Namespaces
-from pyrunc.plan.process import check_capabilities
-from pyrunc.setup import step_errors
+from pyrunc.plan.process.capabilities import Sets
+from pyrunc.plan.process.lookup import LookUp, environment, home_of
+from pyrunc.plan.process.process import check_capabilities
 from pyrunc.setup.drive import conduct
 from pyrunc.setup.exec_cgroup import Place
 from pyrunc.setup.exec_process import check_mapped, exec_process, read_process, resolve
+from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import (
     check_selinux,
     has_filter,
@@ -383,7 +383,7 @@ class Execution(Making):
             return None
         assert reply.step is not None
         if reply.step.key == NOT_EXECUTED:
-            from pyrunc.setup import not_executed
+            from pyrunc.setup.failures import not_executed
 
             return not_executed.tell(session.fd, reply, self.pid, self.spec)
         raise step_errors.step_error(reply.step, reply.errno, step_errors.SETUP)

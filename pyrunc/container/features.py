@@ -16,8 +16,8 @@ from typing import Any
 from pyrunc import SPEC_VERSION, __version__, thirdparty
 from pyrunc.config.annotation_names import TABLE
 from pyrunc.errors import Error
-from pyrunc.plan.capabilities import NAMES
-from pyrunc.plan.mountoptions import RECURSIVE, known_options
+from pyrunc.plan.filesystem.mountoptions import RECURSIVE, known_options
+from pyrunc.plan.process.capabilities import NAMES
 from pyrunc.seccomp import compile as compiler
 from pyrunc.seccomp.names import (
     ACTIONS,
@@ -156,11 +156,7 @@ def _seccomp(kernel: tuple[int, int]) -> dict[str, Any]:
         "enabled": True,
         "actions": [action for action in ACTIONS if KERNEL_ACTIONS[action] in available],
         "operators": list(OPERATORS),
-        "archs": [
-            word
-            for word, number in ARCHITECTURES.items()
-            if library.resolve_syscall(number, "read") >= 0
-        ],
+        "archs": [word for word, number in ARCHITECTURES.items() if library.resolve_syscall(number, "read") >= 0],
         "knownFlags": sorted(FLAGS),
         "supportedFlags": sorted(flag for flag in FLAGS if kernel >= FLAG_KERNELS[flag]),
     }

@@ -5,7 +5,7 @@ from pyrunc.container.start import after_start
 from pyrunc.errors import Error
 from pyrunc.foreground.wait import attend, become_subreaper, block_signals
 from pyrunc.machine.session import NOT_EXECUTED
-from pyrunc.setup import step_errors
+from pyrunc.setup.failures import step_errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _await_exec(creation: Creation) -> None:
     reply = session.until_exec(creation.steps, creation.handover())
     if reply is not None and reply.step is not None:
         if reply.step.key == NOT_EXECUTED:
-            from pyrunc.setup import not_executed
+            from pyrunc.setup.failures import not_executed
 
             return not_executed.tell(session.fd, reply, creation.pid, creation.config["process"])
         if not reply.errno:

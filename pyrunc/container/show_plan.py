@@ -6,8 +6,8 @@ executable may lie, and no trouble. Nothing is changed and no right is needed. C
 
 import posix
 
-from pyrunc.config.check import check
 from pyrunc.config.load import load_config
+from pyrunc.config.rules.check import check
 from pyrunc.config.strict import dumps
 from pyrunc.kernel.uapi import CLONE_NEWUSER
 from pyrunc.log import log
@@ -15,8 +15,8 @@ from pyrunc.machine import names
 from pyrunc.machine.describe import describe, outcome, reason
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.create import CreatePlan, Facts, compile_create, finish
-from pyrunc.plan.lookup import candidates, environment
 from pyrunc.plan.namespaces import Namespaces
+from pyrunc.plan.process.lookup import candidates, environment
 from pyrunc.setup.host import has_filter, own_capabilities
 
 TYPE_CHECKING = False

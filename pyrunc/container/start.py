@@ -5,7 +5,7 @@ import posix
 from pyrunc.errors import Error, NotFound, from_os_error
 from pyrunc.machine.ops import Step
 from pyrunc.machine.session import EXECUTES, NOT_EXECUTED, Session, Trace
-from pyrunc.setup import step_errors
+from pyrunc.setup.failures import step_errors
 from pyrunc.state.store import ANSWER, START, Store
 
 ENXIO = 6
@@ -82,7 +82,7 @@ def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
         ]
         reply = session.until_exec(steps, lambda _, __, note: told.append(note.step and note.step.key))
         if reply is not None and reply.step is not None and reply.step.key == NOT_EXECUTED:
-            from pyrunc.setup import not_executed
+            from pyrunc.setup.failures import not_executed
 
             not_executed.tell(start, reply, state.pid, state.config["process"])
             return
@@ -161,5 +161,3 @@ def _destroy(store: Store, state: "State") -> None:
     from pyrunc.container.delete import destroy
 
     destroy(store, state)
-
-

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pyrunc.config.names import ENGINE_OPTIONS
+from pyrunc.config.rules.names import ENGINE_OPTIONS
 from pyrunc.didyoumean import nearest
 from pyrunc.inspect.findings import Finding
-from pyrunc.plan.mountoptions import known_options
-from pyrunc.setup.kernel_words import OF_FILESYSTEMS
+from pyrunc.plan.filesystem.mountoptions import known_options
+from pyrunc.setup.failures.kernel_words import OF_FILESYSTEMS
 
 
 def note(rule: str, message: str, pointer: str, hint: str = "") -> Finding:
@@ -34,7 +34,7 @@ def _process(process: Any) -> Iterator[Finding]:
     for index, entry in enumerate(process.get("env") or []):
         name, equals, _ = entry.partition("=")
         if not equals:
-            yield Finding("warning", "no-effect", "an entry without \"=\" is left out", f"/process/env/{index}")
+            yield Finding("warning", "no-effect", 'an entry without "=" is left out', f"/process/env/{index}")
         elif name in seen:
             text = f'"{name}" is set again: the last one counts'
             yield note("no-effect", text, f"/process/env/{seen[name]}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyrunc.inspect.findings import Finding
-from pyrunc.plan.capabilities import NAMES
+from pyrunc.plan.process.capabilities import NAMES
 from pyrunc.state.state import State
 
 _FILES = {
@@ -92,5 +92,3 @@ def _mounts(state: State, config: Any) -> Iterator[Finding]:
         if any(place.startswith(it.rstrip("/") + "/") for it in known if it not in ("/", "")):
             continue
         yield Finding("note", "drift", f"{place} is mounted, and is not in the configuration", "/mounts")
-
-

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyrunc.config.locate import pointer_of
 from pyrunc.config.reference import FOREIGN, members
-from pyrunc.config.schemas import load_all, resolve, schema_dir
+from pyrunc.config.schema.schemas import load_all, resolve, schema_dir
 from pyrunc.didyoumean import nearest
 from pyrunc.inspect.findings import Finding
 

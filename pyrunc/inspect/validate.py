@@ -13,9 +13,9 @@ from typing import Any
 
 from pyrunc import didyoumean
 from pyrunc.config import explain
-from pyrunc.config.check import check
 from pyrunc.config.load import parse_config
 from pyrunc.config.locate import pointer_of
+from pyrunc.config.rules.check import check
 from pyrunc.container.show_plan import compile_listing, facts_for
 from pyrunc.errors import ConfigError, Error
 from pyrunc.inspect import effects, on_host

@@ -224,12 +224,10 @@ MEMBERS: "dict[str, dict[str, Decoder]]" = {
     "clone_args": {"flags": CLONE, "exit_signal": SIGNAL},
     "cap_header": {"version": HEX},
     "cap_data": {
-        name: number_as(lambda value: _capability_set(value))
-        for name in ("effective", "permitted", "inheritable")
+        name: number_as(lambda value: _capability_set(value)) for name in ("effective", "permitted", "inheritable")
     },
     "rlimit": {
-        name: number_as(lambda value: "RLIM_INFINITY" if value == MASK else str(value))
-        for name in ("soft", "hard")
+        name: number_as(lambda value: "RLIM_INFINITY" if value == MASK else str(value)) for name in ("soft", "hard")
     },
     "sched_attr": {"policy": choice(names.SCHEDULER), "flags": bits(names.SCHEDULER_FLAGS)},
     "ifreq": {"name": PATH, "flags": bits(names.INTERFACE)},

@@ -90,9 +90,7 @@ class Session:
 
     __slots__ = ("descriptors", "fd", "name", "numbers", "sock", "trace")
 
-    def __init__(
-        self, sock: "object", name: str, trace: "Trace | None" = None, machine: str = ""
-    ) -> None:
+    def __init__(self, sock: "object", name: str, trace: "Trace | None" = None, machine: str = "") -> None:
         self.sock = sock
         self.fd: int = sock.fileno()  # type: ignore[attr-defined]
         self.name = name
@@ -170,9 +168,7 @@ class Session:
             if not part:
                 raise Lost(f"{self.name} ended without an answer")
             for _, _, fds in ancillary:
-                self.descriptors += [
-                    int.from_bytes(fds[i : i + 4], "little") for i in range(0, len(fds), 4)
-                ]
+                self.descriptors += [int.from_bytes(fds[i : i + 4], "little") for i in range(0, len(fds), 4)]
             parts.append(part)
             length -= len(part)
         return b"".join(parts) if len(parts) != 1 else parts[0]

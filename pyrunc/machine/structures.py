@@ -14,8 +14,7 @@ from pyrunc.machine.ops import Words
 WORDS = {
     "open_how": "flags mode resolve",
     "mount_attr": "attr_set attr_clr propagation userns_fd",
-    "clone_args": "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid "
-    "set_tid_size cgroup",
+    "clone_args": "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup",
     "rlimit": "soft hard",
     "sock_fprog": "len filter",
     "sigaction": "handler flags restorer mask",

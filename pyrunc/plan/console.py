@@ -18,8 +18,8 @@ from pyrunc.kernel.uapi import (
     TIOCSWINSZ,
 )
 from pyrunc.machine.ops import Program, Reg, Space
-from pyrunc.plan.inroot import mount_point, open_in_root
-from pyrunc.plan.mountapi import attach
+from pyrunc.plan.filesystem.inroot import mount_point, open_in_root
+from pyrunc.plan.filesystem.mountapi import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

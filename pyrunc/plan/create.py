@@ -22,20 +22,10 @@ from pyrunc.kernel.uapi import (
     SIOCSIFFLAGS,
 )
 from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers
-from pyrunc.plan import (
-    affinity,
-    capabilities,
-    console,
-    devices,
-    lookup,
-    masks,
-    mounts,
-    namespaces,
-    process,
-    rootfs,
-    waiting,
-)
+from pyrunc.plan import console, namespaces, waiting
 from pyrunc.plan import sysctl as sysctls
+from pyrunc.plan.filesystem import devices, masks, mounts, rootfs
+from pyrunc.plan.process import affinity, capabilities, lookup, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,9 +143,7 @@ def compile_create(config: "Config", facts: Facts) -> CreatePlan:
     return plan
 
 
-def _agent(
-    plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.Namespaces
-) -> None:
+def _agent(plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.Namespaces) -> None:
     p = plan.agent
     seen = not facts.privileged and bool(spaces.new & (CLONE_NEWUSER | CLONE_NEWTIME))
     if seen:
@@ -171,7 +159,7 @@ def _agent(
     if facts.before_clone is not None:
         facts.before_clone(p)
     if {"apparmorProfile", "selinuxLabel"} & config["process"].keys():
-        from pyrunc.plan import lsm
+        from pyrunc.plan.process import lsm
 
         plan.proc = lsm.host_proc(p)
     if plan.time is not None:
@@ -192,9 +180,7 @@ def _agent(
     namespaces.clone(p, new, plan.child_label, cgroup=cgroup, old=facts.old_clone)
 
 
-def _child(
-    plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.Namespaces
-) -> None:
+def _child(plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.Namespaces) -> None:
     p = plan.child
     namespaces.begin_child(p, facts.child, facts.agent)
     p.call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
@@ -225,7 +211,7 @@ def _child(
     if facts.keyring:
         label = config["process"].get("selinuxLabel") or ""
         if label and plan.proc is not None:
-            from pyrunc.plan import lsm
+            from pyrunc.plan.process import lsm
 
             lsm.label_keys(p, label, plan.proc)
             process.session_keyring(p, f"_ses.{facts.id}")
@@ -247,9 +233,7 @@ def _child(
         p.call("openat", -100, path, 0o10000000 | O_CLOEXEC, 0, dst=root)
         if plan.slave is not None:
             master = console.host_ptmx(p, "/process")
-            console.open_console(
-                p, proc_spec, root, plan.slave, mount=False, pointer="/process", master=master
-            )
+            console.open_console(p, proc_spec, root, plan.slave, mount=False, pointer="/process", master=master)
         _hooks(p, config)
         _labels(plan, config)
         rootfs.change_root(p, facts.rootfs)
@@ -280,7 +264,7 @@ def _hooks(p: Program, config: "Config") -> None:
 def _labels(plan: CreatePlan, config: "Config") -> None:
     """After the hooks: those that the init forks are not to take the labels."""
     if plan.proc is not None:
-        from pyrunc.plan import lsm
+        from pyrunc.plan.process import lsm
 
         lsm.apply(plan.child, config["process"], "/process", plan.proc)
         plan.child.close(plan.proc)
@@ -310,9 +294,7 @@ def _root_file_system(
     if devices.needs_dev(config):
         devices.make_devices(p, config, context)
     if plan.slave is not None:
-        console.open_console(
-            p, config["process"], root, plan.slave, mount=True, pointer="/process"
-        )
+        console.open_console(p, config["process"], root, plan.slave, mount=True, pointer="/process")
     _hooks(p, config)
     _labels(plan, config)
     if linux.get("sysctl"):
@@ -389,7 +371,7 @@ def finish(
     spec: Process = config["process"]
     linux: Linux = config.get("linux") or {}
     if {"scheduler", "ioPriority"} & spec.keys() or {"memoryPolicy", "personality"} & linux.keys():
-        from pyrunc.plan import scheduling
+        from pyrunc.plan.process import scheduling
 
         scheduling.apply(ready, spec, linux, "/process")
     # Here and not later: pyrunc may be gone as soon as it has sent the rest. Until then the init ends with its session.
@@ -414,9 +396,7 @@ def finish(
             for index, hook in enumerate(hooks)
         ]
     visible = gate is not None and not facts.privileged
-    process.become(
-        first, spec, "/process", deny_setgroups=deny_setgroups, seccomp=facts.seccomp, visible=visible
-    )
+    process.become(first, spec, "/process", deny_setgroups=deny_setgroups, seccomp=facts.seccomp, visible=visible)
     if gate is not None:
         if facts.seccomp:
             waiting.try_reading(ready)

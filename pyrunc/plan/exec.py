@@ -26,7 +26,8 @@ from pyrunc.kernel.uapi import (
     SIGKILL,
 )
 from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers, Space
-from pyrunc.plan import affinity, capabilities, lookup, namespaces, process
+from pyrunc.plan import namespaces
+from pyrunc.plan.process import affinity, capabilities, lookup, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
         affinity.run_on(p, initial, f"{facts.pointer}/execCPUAffinity/initial")
     proc = None
     if spec.get("apparmorProfile") or spec.get("selinuxLabel"):
-        from pyrunc.plan import lsm
+        from pyrunc.plan.process import lsm
 
         proc = lsm.host_proc(p)
     _join(p, facts)
@@ -173,9 +174,7 @@ def clone(plan: ExecPlan, facts: ExecFacts) -> "tuple[Program, Program]":
     p = Program(plan.registers)
     child = Label("process")
     cgroup = None if facts.by_pid else facts.cgroup
-    namespaces.clone(
-        p, 0, child, cgroup=cgroup, old=facts.old_clone, why="error creating the process", pointer=""
-    )
+    namespaces.clone(p, 0, child, cgroup=cgroup, old=facts.old_clone, why="error creating the process", pointer="")
     p.label(child)
     begin = Program(plan.registers)
     _begin(begin, facts)
@@ -216,7 +215,7 @@ def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts, proc: "Reg | None"
     p.about("error entering the container's root file system")
     flags = O_PATH | O_DIRECTORY | O_CLOEXEC
     if not facts.spaces & CLONE_NEWNS and facts.rootfs:
-        from pyrunc.plan.rootfs import change_root
+        from pyrunc.plan.filesystem.rootfs import change_root
 
         if spec.get("terminal"):
             from pyrunc.plan import console
@@ -231,7 +230,7 @@ def _label(p: Program, spec: "Process", facts: ExecFacts, proc: "Reg | None") ->
     label = spec.get("selinuxLabel") or ""
     if facts.keyring:
         if proc is not None and label:
-            from pyrunc.plan import lsm
+            from pyrunc.plan.process import lsm
 
             lsm.label_keys(p, label, proc)
             process.session_keyring(p, facts.keyring)
@@ -239,7 +238,7 @@ def _label(p: Program, spec: "Process", facts: ExecFacts, proc: "Reg | None") ->
         else:
             process.session_keyring(p, facts.keyring)
     if proc is not None:
-        from pyrunc.plan import lsm
+        from pyrunc.plan.process import lsm
 
         lsm.apply(p, spec, facts.pointer, proc)
         # The register is not given back: the clone, which is compiled later, comes before.
@@ -256,9 +255,7 @@ def prepare(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> Program:
         from pyrunc.plan import console
 
         plan.slave = slave = p.reg("pty")
-        console.open_console(
-            p, spec, plan.root, slave, mount=False, pointer=pointer, master=plan.master
-        )
+        console.open_console(p, spec, plan.root, slave, mount=False, pointer=pointer, master=plan.master)
         console.use_console(p, slave, uid, pointer)
     else:
         process.own_stdio(p, uid)
@@ -277,7 +274,7 @@ def finish(
     ready = Program(plan.registers)
     linux = facts.linux
     if {"scheduler", "ioPriority"} & spec.keys() or {"memoryPolicy", "personality"} & linux.keys():
-        from pyrunc.plan import scheduling
+        from pyrunc.plan.process import scheduling
 
         scheduling.apply(ready, spec, linux, facts.pointer)
     process.only_what_is_needed(ready, facts.lowest, ())

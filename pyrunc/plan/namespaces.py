@@ -30,7 +30,7 @@ from pyrunc.kernel.uapi import (
     SIGKILL,
 )
 from pyrunc.machine.ops import SESSION, Fd, Label, Program, Ref, Words
-from pyrunc.plan.capabilities import LAST
+from pyrunc.plan.process.capabilities import LAST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ FLAGS = {
     "mount": CLONE_NEWNS,
 }
 FILES = {"network": "net", "mount": "mnt"}  # below /proc/PID/ns, where the name is another one
-
 
 
 class Namespaces:
@@ -189,9 +188,7 @@ def drop_groups(p: Program) -> None:
     p.call("setgroups", 0, None)
 
 
-def become_root(
-    p: Program, uid: int, gid: int, pointer: str, *, drop: bool, may_fail: bool = False
-) -> None:
+def become_root(p: Program, uid: int, gid: int, pointer: str, *, drop: bool, may_fail: bool = False) -> None:
     """Take the ids of root in a user namespace that was just entered: until then the process has none in it.
 
     drop: give up the caller's supplementary groups; not where they went before (drop_groups), or are to stay.

@@ -19,7 +19,7 @@ from pyrunc.kernel.uapi import (
     RESOLVE_NO_XDEV,
 )
 from pyrunc.machine.ops import Label, Program, Reg
-from pyrunc.plan.inroot import open_how
+from pyrunc.plan.filesystem.inroot import open_how
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,16 +55,14 @@ def path_of(name: str) -> str:
 
 def write_proc(p: Program, proc: Reg, path: str, value: bytes) -> None:
     fd = p.reg(path.rpartition("/")[2])
-    how = open_how(
-        O_WRONLY | O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
-    )
+    how = open_how(O_WRONLY | O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS)
     p.call("openat2", proc, path.encode(), how, 24, dst=fd)
     p.call("write", fd, value, len(value))
     p.close(fd)
 
 
 def write_sysctls(p: Program, linux: "Linux", proc: Reg) -> None:
-    """Each sysctl of the configuration; config/check.py has refused those that are not the container's alone."""
+    """Each sysctl of the configuration; config/rules/check.py has refused those that are not the container's alone."""
     for name, value in (linux.get("sysctl") or {}).items():
         pointer = "/linux/sysctl/" + name.replace("~", "~0").replace("/", "~1")
         p.about(f'error setting sysctl "{name}" to "{value}"', pointer)

@@ -18,7 +18,7 @@ from pyrunc.kernel.uapi import (
     O_WRONLY,
 )
 from pyrunc.machine.ops import Program, Reg
-from pyrunc.plan.lsm import host_proc
+from pyrunc.plan.process.lsm import host_proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from _struct import pack
 
 from pyrunc.kernel.uapi import EINVAL, PR_SET_DUMPABLE
 from pyrunc.machine.ops import Program
-from pyrunc.plan.capabilities import bits
+from pyrunc.plan.process.capabilities import bits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 # What pyrunc does to a container with a user namespace; who lacks one of these has it only as the owner.
 NEEDED = bits(
-    [
-        f"CAP_{name}"
-        for name in "KILL SETGID SETUID NET_ADMIN SYS_CHROOT SYS_PTRACE SYS_ADMIN SYS_NICE SETFCAP".split()
-    ]
+    [f"CAP_{name}" for name in "KILL SETGID SETUID NET_ADMIN SYS_CHROOT SYS_PTRACE SYS_ADMIN SYS_NICE SETFCAP".split()]
 )
 _SAME = 0xFFFFFFFF
 

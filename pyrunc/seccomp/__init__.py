@@ -48,9 +48,7 @@ class Filter:
 
     __slots__ = ("flags", "listener", "listener_metadata", "listener_path", "program")
 
-    def __init__(
-        self, program: bytes, flags: int, listener_path: str, listener_metadata: str
-    ) -> None:
+    def __init__(self, program: bytes, flags: int, listener_path: str, listener_metadata: str) -> None:
         self.program = program
         self.flags = flags
         self.listener = bool(flags & NEW_LISTENER)
@@ -83,9 +81,7 @@ def filter_for(profile: "Profile", *, pointer: str = "/linux/seccomp") -> Filter
     say (see pyrunc.seccomp.compile.program), a flag that the kernel does not have, and NOTIFY
     without an absolute listenerPath. A listenerPath without NOTIFY is ignored, as runc does.
     """
-    listener = any(
-        entry.get("action") == "SCMP_ACT_NOTIFY" for entry in profile.get("syscalls") or ()
-    )
+    listener = any(entry.get("action") == "SCMP_ACT_NOTIFY" for entry in profile.get("syscalls") or ())
     flags = _flags(profile.get("flags"), listener, pointer)
     path = profile.get("listenerPath") or ""
     if listener and not path.startswith("/"):

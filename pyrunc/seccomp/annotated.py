@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pyrunc.seccomp import Profile
 
 
-
 def raw(text: str) -> Filter:
     """The filter that is the annotation's value, as seccomp(2) takes it, in base64. Raises ConfigError."""
     pointer = f"/annotations/{RAW}"
@@ -28,8 +27,7 @@ def raw(text: str) -> Filter:
     count, rest = divmod(len(program), INSTRUCTION)
     if rest or not 0 < count <= LIMIT:
         raise ConfigError(
-            f"{RAW} is no filter: {len(program)} bytes, want 1 to {LIMIT} instructions"
-            f" of {INSTRUCTION} bytes",
+            f"{RAW} is no filter: {len(program)} bytes, want 1 to {LIMIT} instructions of {INSTRUCTION} bytes",
             pointer=pointer,
         )
     return Filter(program, 0, "", "")

@@ -109,11 +109,7 @@ def _open_directory(base: str, *, create: bool) -> int:
 def _private(fd: int, kind: int) -> bool:
     """Whether what is open is of the kind, this user's own, and without rights for others."""
     found = posix.fstat(fd)
-    return (
-        found.st_mode & S_IFMT == kind
-        and found.st_mode & 0o077 == 0
-        and found.st_uid == posix.geteuid()
-    )
+    return found.st_mode & S_IFMT == kind and found.st_mode & 0o077 == 0 and found.st_uid == posix.geteuid()
 
 
 def _read(directory: int, name: str) -> bytes:

@@ -111,9 +111,7 @@ def program(profile: "Profile", pointer: str) -> bytes:
     program that is too long or that does not answer as the profile says (see pyrunc.seccomp.verify).
     """
     seccomp = binding(pointer)
-    default = _action(
-        profile.get("defaultAction"), profile.get("defaultErrnoRet"), pointer, "default"
-    )
+    default = _action(profile.get("defaultAction"), profile.get("defaultErrnoRet"), pointer, "default")
     if default == NOTIFY:
         raise Error(
             "seccomp: SCMP_ACT_NOTIFY cannot be used as default action",
@@ -210,22 +208,16 @@ def _compile(
     return _export(context, pointer), tree
 
 
-def _add(
-    seccomp: "ModuleType", context: "Any", default: int, entry: "Mapping[str, Any]", pointer: str
-) -> int:
+def _add(seccomp: "ModuleType", context: "Any", default: int, entry: "Mapping[str, Any]", pointer: str) -> int:
     """Add what one entry of `syscalls` says; the number of rules added."""
     names = entry.get("names") or ()
     action = _action(entry.get("action"), entry.get("errnoRet"), pointer, "")
     if action == NOTIFY:
         if "write" in names:
             # The container's init has to tell of the listener after the filter is on.
-            raise Error(
-                "seccomp: SCMP_ACT_NOTIFY cannot be used for the write syscall", pointer=pointer
-            )
+            raise Error("seccomp: SCMP_ACT_NOTIFY cannot be used for the write syscall", pointer=pointer)
         if seccomp.get_api() < NOTIFY_API:
-            raise Error(
-                "seccomp: SCMP_ACT_NOTIFY needs libseccomp 2.5 and Linux 5.7", pointer=pointer
-            )
+            raise Error("seccomp: SCMP_ACT_NOTIFY needs libseccomp 2.5 and Linux 5.7", pointer=pointer)
     if action == default:
         return 0
     for number, argument in enumerate(entry.get("args") or ()):
@@ -292,9 +284,7 @@ def _export(context: "Any", pointer: str) -> bytes:
         return file.readall() or b""
 
 
-def _newest(
-    seccomp: "ModuleType", architectures: "list[int]", names: "set[str]"
-) -> "dict[int, int]":
+def _newest(seccomp: "ModuleType", architectures: "list[int]", names: "set[str]") -> "dict[int, int]":
     """For each architecture the highest number of the calls named; without those that have none."""
     newest = {}
     for architecture in architectures:

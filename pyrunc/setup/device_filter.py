@@ -8,7 +8,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.machine.ops import Fd, Program
 from pyrunc.machine.session import Agent
-from pyrunc.setup import step_errors
+from pyrunc.setup.failures import step_errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

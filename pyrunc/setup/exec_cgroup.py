@@ -12,7 +12,7 @@ from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.files import read_file
 from pyrunc.kernel.uapi import EACCES, EBUSY, ENODEV, ENOENT, EPERM
 from pyrunc.log import log
-from pyrunc.setup import step_errors
+from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import oom_killed
 from pyrunc.state.processes import cgroup_manager
 

@@ -7,10 +7,10 @@ like the container's own, but without a terminal. Flags win over both.
 Import cost: that of config.check_process.
 """
 
-from pyrunc.config.check_process import check_process
+from pyrunc.config.rules.check_process import check_process
 from pyrunc.errors import Error
 from pyrunc.log import log
-from pyrunc.plan.accounts import HIGHEST_ID, find_group, find_user, groups_of, parse_user
+from pyrunc.plan.process.accounts import HIGHEST_ID, find_group, find_user, groups_of, parse_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from _struct import pack
 from pyrunc.config.annotation_names import SECCOMP_RAW
 from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.files import read_file
-from pyrunc.plan.process import RLIMIT_NUMBERS
+from pyrunc.plan.process.process import RLIMIT_NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -196,9 +196,7 @@ def inherited_files(config: "Config", lowest: int) -> "tuple[Fd | None, Fd | Non
     from pyrunc.machine.ops import Fd
 
     files = output_files(config.get("annotations", {}))
-    moved = [
-        Fd(fcntl(fd, F_DUPFD_CLOEXEC, lowest), "hooks' output") if fd >= 0 else None for fd in files
-    ]
+    moved = [Fd(fcntl(fd, F_DUPFD_CLOEXEC, lowest), "hooks' output") if fd >= 0 else None for fd in files]
     close_files(files)
     return moved[0], moved[1]
 
@@ -314,9 +312,7 @@ def _input(state: bytes, descriptors: "list[int]") -> int:
 def _spawn(hook: "Hook", kind: str, index: int, cwd: str, stdio: "tuple[int, int, int]") -> int:
     """Start the hook with nothing of pyrunc's but the three descriptors; its pid."""
     env = environment(hook)
-    actions: list[tuple[int, ...]] = [
-        (posix.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(stdio)
-    ]
+    actions: list[tuple[int, ...]] = [(posix.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(stdio)]
     # All that pyrunc opened is close-on-exec; what it was started with (--preserve-fds, a caller's
     # leak) may not be. The listing's own descriptor, closed by now, is in it too: to close what is
     # not open is no error to posix_spawn.

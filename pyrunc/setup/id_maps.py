@@ -15,9 +15,7 @@ _EPERM = 1
 _PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
-def write_maps(
-    pid: int, uids: "Sequence[IDMapping]", gids: "Sequence[IDMapping]", groups: bool
-) -> bool:
+def write_maps(pid: int, uids: "Sequence[IDMapping]", gids: "Sequence[IDMapping]", groups: bool) -> bool:
     """Map the ids of the namespace that process `pid` is in.
 
     groups: whether the process wants supplementary groups. Returns whether setgroups(2) had to be denied, as
@@ -57,9 +55,7 @@ def _write(
                 f" {strerror(error.errno or 0)}",
                 pointer=pointer,
                 errno=error.errno or 0,
-                hint="the ids must be mapped in pyrunc's own user namespace"
-                if error.errno == _EPERM
-                else "",
+                hint="the ids must be mapped in pyrunc's own user namespace" if error.errno == _EPERM else "",
             ) from None
     _run_helper(helper, [helper, str(pid), *" ".join(lines).split()], pointer)
 

@@ -21,7 +21,7 @@ from pyrunc.kernel.uapi import CLONE_NEWUSER, NS_GET_PARENT, NS_GET_USERNS
 from pyrunc.machine.ops import Fd, Program
 from pyrunc.machine.session import Agent
 from pyrunc.plan.namespaces import FILES, Namespaces
-from pyrunc.setup import step_errors
+from pyrunc.setup.failures import step_errors
 from pyrunc.state.processes import cgroup_manager, pids
 
 TYPE_CHECKING = False

@@ -15,13 +15,13 @@ import posix
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc import thirdparty
-from pyrunc.config.refusal import escaped
+from pyrunc.config.rules.refusal import escaped
 from pyrunc.errors import Error, strerror
 from pyrunc.kernel.uapi import CLONE_NEWNET, O_CLOEXEC
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Program
 from pyrunc.machine.session import Agent
-from pyrunc.setup import step_errors
+from pyrunc.setup.failures import step_errors
 
 thirdparty.enable()
 

@@ -13,7 +13,7 @@ from pyrunc.kernel.files import write_file
 from pyrunc.log import log
 from pyrunc.machine.ops import Program, Reg
 from pyrunc.machine.session import Lost, Session, Trace, spawn
-from pyrunc.setup import step_errors
+from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import reap, send_fd
 
 TYPE_CHECKING = False
@@ -126,7 +126,7 @@ class Making:
 
         0 and steps to go on with after it, or the errno that is to be told.
         """
-        from pyrunc.setup.path_walk import Walk
+        from pyrunc.setup.filesystem.path_walk import Walk
 
         assert self.session is not None
         root = step.args[0]

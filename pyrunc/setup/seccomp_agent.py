@@ -22,7 +22,7 @@ from pyrunc.config.strict import dumps
 from pyrunc.errors import Error, from_os_error
 from pyrunc.machine.ops import Fd, Program
 from pyrunc.machine.session import Agent
-from pyrunc.plan.seccomp_filter import LISTENER, LISTENER_SENT, SEND_IT, TAKEN
+from pyrunc.plan.process.seccomp_filter import LISTENER, LISTENER_SENT, SEND_IT, TAKEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,9 +18,7 @@ def check_id(id: str) -> None:
         raise Error("container id cannot be empty")
     for char in id:
         if char not in _ALLOWED:
-            raise Error(
-                f'invalid container ID format: "{id}": invalid character "{char}" in container ID'
-            )
+            raise Error(f'invalid container ID format: "{id}": invalid character "{char}" in container ID')
     if id in (".", ".."):
         raise Error(f'invalid container ID format: "{id}" names a directory')
     if len(id) > _LONGEST:

@@ -74,9 +74,7 @@ print(can(lambda: os.open("/dev/null", os.O_RDWR)), can(lambda: os.open("/dev/km
 """
 
     def run() -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     return run
@@ -132,9 +130,7 @@ def test_no_descriptor_is_left(agent: Agent) -> None:
     assert attach(agent, rules()) == 0
     bpf.replace(agent, rules(), 60)
     bpf.replace(agent, rules(), 60)
-    assert [os.readlink(f"/proc/{agent.pid}/fd/{fd}") for fd in descriptors()].count(
-        "anon_inode:bpf-prog"
-    ) == 0
+    assert [os.readlink(f"/proc/{agent.pid}/fd/{fd}") for fd in descriptors()].count("anon_inode:bpf-prog") == 0
 
 
 def test_what_is_no_program(agent: session.Session) -> None:

@@ -96,9 +96,7 @@ def test_cpu(cpu: dict[str, Any], expected: list[Any]) -> None:
     assert files({"cpu": cpu}) == expected
 
 
-@pytest.mark.parametrize(
-    ("limit", "value"), [(0, "1"), (1, "1"), (-1, "max"), (-7, "max"), (42, "42")]
-)
+@pytest.mark.parametrize(("limit", "value"), [(0, "1"), (1, "1"), (-1, "max"), (-7, "max"), (42, "42")])
 def test_pids(limit: int, value: str) -> None:
     assert files({"pids": {"limit": limit}}) == [("pids.max", value)]
 

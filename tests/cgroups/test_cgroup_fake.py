@@ -151,10 +151,7 @@ def test_detect(tmp_path: Path) -> None:
 
 
 def test_pressure() -> None:
-    text = (
-        b"some avg10=0.00 avg60=1.25 avg300=0.00 total=7\n"
-        b"full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
-    )
+    text = b"some avg10=0.00 avg60=1.25 avg300=0.00 total=7\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
     assert stats.pressure(text) == {
         "some": {"avg10": 0, "avg60": 1.25, "avg300": 0, "total": 7},
         "full": {"avg10": 0, "avg60": 0, "avg300": 0, "total": 0},

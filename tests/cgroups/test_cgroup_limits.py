@@ -140,9 +140,7 @@ def test_cpuset_binds(make: Any) -> None:
 @needs("memory", "pids", "cpu", "io")
 def test_statistics(make: Any) -> None:
     manager = make({})
-    child = inside(
-        manager, "x = bytearray(8 << 20); import time; print(1, flush=True); time.sleep(99)"
-    )
+    child = inside(manager, "x = bytearray(8 << 20); import time; print(1, flush=True); time.sleep(99)")
     assert child.stdout is not None
     child.stdout.readline()
     stats = manager.stats()
@@ -187,9 +185,7 @@ def test_huge_pages(make: Any) -> None:
 
 @needs("io")
 def test_io_limits(make: Any) -> None:
-    disk = next(
-        (line.split()[0] for line in Path("/sys/fs/cgroup/io.stat").read_text().splitlines()), ""
-    )
+    disk = next((line.split()[0] for line in Path("/sys/fs/cgroup/io.stat").read_text().splitlines()), "")
     if not disk:
         pytest.skip("no disk shows in io.stat")
     major, minor = map(int, disk.split(":"))
@@ -214,9 +210,7 @@ def test_a_disk_that_is_not_there(make: Any) -> None:
 
 @needs("memory", "pids", "cpu")
 def test_update(make: Any) -> None:
-    manager = make(
-        {"memory": {"limit": 64 * MIB, "swap": 96 * MIB}, "cpu": {"quota": 50000, "period": 50000}}
-    )
+    manager = make({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}, "cpu": {"quota": 50000, "period": 50000}})
     new = manager.update({"memory": {"limit": 32 * MIB}, "cpu": {"quota": 20000, "shares": 0}})
     assert value(manager, "memory.max") == str(32 * MIB)
     assert value(manager, "cpu.max") == "20000 50000"
@@ -267,9 +261,7 @@ def test_burst_and_quota_together(make: Any) -> None:
 @needs("memory")
 def test_check_before_update(make: Any) -> None:
     manager = make({"memory": {"limit": 64 * MIB}})
-    child = inside(
-        manager, "x = bytearray(16 << 20); print(1, flush=True); import time; time.sleep(99)"
-    )
+    child = inside(manager, "x = bytearray(16 << 20); print(1, flush=True); import time; time.sleep(99)")
     assert child.stdout is not None
     child.stdout.readline()
     with pytest.raises(Error, match=r"rejecting memory limit 4194304 <= usage \d+"):

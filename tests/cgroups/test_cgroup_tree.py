@@ -347,9 +347,7 @@ def test_dots_are_refused(path: str) -> None:
         ({"blockIO": {"weight": 100}}, "io", "blockIO/weight"),
     ],
 )
-def test_limits_on_a_hybrid_host(
-    place: str, resources: dict[str, Any], controller: str, pointer: str
-) -> None:
+def test_limits_on_a_hybrid_host(place: str, resources: dict[str, Any], controller: str, pointer: str) -> None:
     with pytest.raises(Error) as info:
         make(place, resources).create()
     text = info.value.message
@@ -384,7 +382,5 @@ def test_imports_stay_within_the_budget() -> None:
         "print(sorted(n for n in set(sys.modules) - before if not n.startswith('pyrunc')))"
     )
     root = str(Path(cgroups.__file__).parents[2])
-    out = subprocess.run(
-        ["python3", "-I", "-S", "-c", code, root], capture_output=True, text=True, check=True
-    )
+    out = subprocess.run(["python3", "-I", "-S", "-c", code, root], capture_output=True, text=True, check=True)
     assert set(eval(out.stdout)) <= {"_struct", "errno", "select", "time", "fcntl"}

@@ -151,9 +151,7 @@ def test_a_users_instance() -> None:
         "print(json.dumps([*found, child.wait(), os.path.exists(m.path)]))\n"
     )
     try:
-        done = subprocess.run(
-            ["as-user", sys.executable, "-c", program], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["as-user", sys.executable, "-c", program], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         pytest.skip("no command as-user here")
     assert done.returncode == 0, done.stderr

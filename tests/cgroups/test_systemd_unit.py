@@ -66,9 +66,7 @@ def test_names(path: str, user: bool, slice: str, name: str) -> None:
     assert (found.slice, found.unit) == (slice, name)
 
 
-@pytest.mark.parametrize(
-    "path", ["/a/b", "a:b", "a:b:c:d", "a.slice:b:", "a:b:c", "a--b.slice:x:y", "a.slice:x:../y"]
-)
+@pytest.mark.parametrize("path", ["/a/b", "a:b", "a:b:c:d", "a.slice:b:", "a:b:c", "a--b.slice:x:y", "a.slice:x:../y"])
 def test_bad_names(path: str) -> None:
     with pytest.raises(ConfigError, match="linux/cgroupsPath"):
         unit.name(path, "id", False)

@@ -48,9 +48,7 @@ def fields(request: CreateRequest | ExecRequest) -> dict[str, Any]:
     else:
         plain = ExecRequest(request.id, request.args)
     return {
-        name: getattr(request, name)
-        for name in request.__slots__
-        if getattr(request, name) != getattr(plain, name)
+        name: getattr(request, name) for name in request.__slots__ if getattr(request, name) != getattr(plain, name)
     }
 
 
@@ -83,9 +81,7 @@ def test_create(replace: Replace, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     }
 
 
-def test_create_takes_the_current_directory(
-    replace: Replace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_create_takes_the_current_directory(replace: Replace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     calls = replace("create", "create")
     assert cli.main(["create", "id"]) == 0
@@ -101,9 +97,7 @@ def test_run(replace: Replace) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["box", "./box/", "../here/box", "ABSOLUTE"])
-def test_run_of_a_bundle(
-    spelling: str, replace: Replace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_of_a_bundle(spelling: str, replace: Replace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "here"
     (here / "box").mkdir(parents=True)
     (here / "box/config.json").touch()

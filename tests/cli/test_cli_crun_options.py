@@ -44,9 +44,7 @@ def test_a_configuration_beside_the_bundles(runtime: Runtime, bundle: MakeBundle
 
 
 @pytest.mark.usefixtures("needs_root")
-def test_the_configurations_name_counts_from_where_one_is(
-    runtime: Runtime, bundle: MakeBundle
-) -> None:
+def test_the_configurations_name_counts_from_where_one_is(runtime: Runtime, bundle: MakeBundle) -> None:
     it, file = elsewhere(bundle)
     done = runtime.call("run", "-b", str(it.path), "-f", "other.json", "with-config", cwd=file.parent)
     assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
@@ -116,17 +114,13 @@ def test_spec_to_another_file(
 
 
 @pytest.mark.parametrize("value", ["", "none", "Systemd"])
-def test_an_unknown_cgroup_manager(
-    value: str, root_dir: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_cgroup_manager(value: str, root_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--root", str(root_dir), "--cgroup-manager", value, "list"]) == 1
     assert f"invalid cgroup-manager: {value}" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("needs_root")
-def test_without_cgroups_the_container_stays_in_its_callers(
-    runtime: Runtime, bundle: MakeBundle
-) -> None:
+def test_without_cgroups_the_container_stays_in_its_callers(runtime: Runtime, bundle: MakeBundle) -> None:
     it = bundle(
         {
             "process": {"args": ["/bin/cat", "/proc/self/cgroup"]},
@@ -149,9 +143,7 @@ def test_without_cgroups_the_container_stays_in_its_callers(
 def test_the_manager_that_is_named_makes_the_cgroup(
     manager: str, path: str, where: str, runtime: Runtime, bundle: MakeBundle
 ) -> None:
-    it = bundle(
-        {"process": {"args": ["/bin/cat", "/proc/self/cgroup"]}, "linux": {"cgroupsPath": path}}
-    )
+    it = bundle({"process": {"args": ["/bin/cat", "/proc/self/cgroup"]}, "linux": {"cgroupsPath": path}})
     runtime.flags = ["--cgroup-manager", manager]
     assert runtime.run(it, check=True).stdout.strip() == where
 
@@ -206,10 +198,7 @@ def test_messages_to_a_service(
     if kind == "journald":
         text = b"two\nlines"
         assert message == (
-            b"PRIORITY=4\nSYSLOG_IDENTIFIER=mine\nMESSAGE\n"
-            + struct.pack("<Q", len(text))
-            + text
-            + b"\n"
+            b"PRIORITY=4\nSYSLOG_IDENTIFIER=mine\nMESSAGE\n" + struct.pack("<Q", len(text)) + text + b"\n"
         )
         assert last.startswith(b"PRIORITY=3\n")
     else:

@@ -120,9 +120,7 @@ def test_unknown_command(words: list[str], capfd: pytest.CaptureFixture[str]) ->
         (["--bar"], "Incorrect Usage: flag", "flag provided but not defined: -bar"),
     ],
 )
-def test_wrong_usage(
-    words: list[str], banner: str, message: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_usage(words: list[str], banner: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == 1
     out, err = capfd.readouterr()
     assert out.startswith(banner)
@@ -144,9 +142,7 @@ def test_wrong_usage(
         (["update", "--memory", "1m", "nope"], 1),
     ],
 )
-def test_missing_container(
-    words: list[str], status: int, root: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_container(words: list[str], status: int, root: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--root", root, *words]) == status
     out, err = capfd.readouterr()
     assert out == ""
@@ -173,9 +169,7 @@ def test_forced_delete_of_a_missing_container(root: str, capfd: pytest.CaptureFi
     ],
 )
 @pytest.mark.parametrize("command", ["state", "kill"])
-def test_bad_id(
-    command: str, id: str, message: str, root: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_id(command: str, id: str, message: str, root: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--root", root, command, id]) == 1
     assert message in capfd.readouterr().err
 
@@ -219,16 +213,12 @@ class Fails:
         raise self.error
 
 
-def fail_with(
-    error: BaseException, monkeypatch: pytest.MonkeyPatch, *words: str, command: str = "state"
-) -> int:
+def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, *words: str, command: str = "state") -> int:
     monkeypatch.setattr(cli, "load", lambda name: Fails(error))
     return cli.main([*words, command, "x"])
 
 
-def test_unexpected_exception_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_unexpected_exception_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     assert fail_with(KeyError("oops"), monkeypatch) == 1
     err = capfd.readouterr().err
     assert err.count("\n") == 1
@@ -238,9 +228,7 @@ def test_unexpected_exception_is_one_line(
     assert 'msg="pyrunc exec failed: /f: permission denied"' in err
 
 
-def test_debug_tells_where(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_debug_tells_where(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     assert fail_with(KeyError("oops"), monkeypatch, "--debug") == 1
     assert "Traceback" in capfd.readouterr().err
 
@@ -250,9 +238,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
     assert capfd.readouterr() == ("", "")
 
 
-def test_failed_execution_is_printed_bare(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_execution_is_printed_bare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     error = ExecError("exec /run.sh: no such file or directory")
     assert fail_with(error, monkeypatch, command="run") == 255
     assert capfd.readouterr().err == "exec /run.sh: no such file or directory\n"
@@ -309,9 +295,7 @@ def test_closed_standard_descriptors(root: str) -> None:
         "kept = [posix.get_inheritable(fd) for fd in (0, 1, 2)]\n"
         "posix._exit(status if names == ['/dev/null'] * 3 and all(kept) else 99)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", script, root], check=False, capture_output=True
-    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", script, root], check=False, capture_output=True)
     assert done.returncode == 1
 
 
@@ -324,9 +308,7 @@ def test_without_any_environment(root: str) -> None:
 def test_output_that_nobody_reads(root: str) -> None:
     read, write = os.pipe()
     os.close(read)
-    done = call(
-        "--root", root, "--help", stdout=write, stderr=subprocess.PIPE, capture_output=False
-    )
+    done = call("--root", root, "--help", stdout=write, stderr=subprocess.PIPE, capture_output=False)
     os.close(write)
     assert done.returncode == 1
     assert "broken pipe" in done.stderr

@@ -24,11 +24,7 @@ def flags(name: str) -> list[Flag]:
 def documented(text: str) -> set[str]:
     """The options that a page has an entry for."""
     entries = re.findall(r"^\.TP\n(\\fB.*)$", text, re.MULTILINE)
-    return {
-        name.replace("\\-", "-")
-        for entry in entries
-        for name in re.findall(r"\\fB(.*?)\\fR", entry)
-    }
+    return {name.replace("\\-", "-") for entry in entries for name in re.findall(r"\\fB(.*?)\\fR", entry)}
 
 
 def expected(them: list[Flag]) -> set[str]:

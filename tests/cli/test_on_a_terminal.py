@@ -50,8 +50,10 @@ def test_plain_words_and_the_hint_on_its_own_line(tmp_path: Path) -> None:
         f'hint: the bundle "{tmp_path}/mybundel" does not exist: "mybundel" is not in "{tmp_path}", '
         'did you mean "mybundle"?\n'
     )
-    assert piped(*words)[1].splitlines()[0].endswith(
-        'level=error msg="pyrunc run failed: JSON specification file config.json not found"'
+    assert (
+        piped(*words)[1]
+        .splitlines()[0]
+        .endswith('level=error msg="pyrunc run failed: JSON specification file config.json not found"')
     )
 
 

@@ -13,9 +13,7 @@ DATA = Path(__file__).parent / "data"
 CHECKOUT = Path(__file__).resolve().parents[2]
 SPEC = Path(os.environ.get("PYRUNC_SPEC_DATA") or CHECKOUT.parent / "shared/spec")
 
-needs_spec = pytest.mark.skipif(
-    not SPEC.is_dir(), reason="needs the specification's examples: set PYRUNC_SPEC_DATA"
-)
+needs_spec = pytest.mark.skipif(not SPEC.is_dir(), reason="needs the specification's examples: set PYRUNC_SPEC_DATA")
 
 
 def own(kind: str) -> list[Path]:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from config.config_data import CHECKOUT, DATA, given, needs_spec
-from pyrunc.config import names
-from pyrunc.config.check import check
-from pyrunc.config.check_process import check_process
-from pyrunc.config.check_resources import check_resources
 from pyrunc.config.default import default_config, make_rootless
 from pyrunc.config.load import load_process, load_resources, parse_config
+from pyrunc.config.rules import names
+from pyrunc.config.rules.check import check
+from pyrunc.config.rules.check_process import check_process
+from pyrunc.config.rules.check_resources import check_resources
 from pyrunc.errors import ConfigError
 
 Change = Callable[[dict[str, Any]], Any]
@@ -24,9 +24,7 @@ def document() -> dict[str, Any]:
     """A valid configuration in which most things are there to be changed."""
     config = default_config(cgroup2=True)
     config["domainname"] = "example"
-    config["mounts"].append(
-        {"destination": "/data", "type": "bind", "source": "data", "options": ["rbind", "ro"]}
-    )
+    config["mounts"].append({"destination": "/data", "type": "bind", "source": "data", "options": ["rbind", "ro"]})
     return config
 
 
@@ -186,9 +184,7 @@ RUNC_TEXTS: list[tuple[Change, str, str]] = [
         "/linux/seccomp/architectures/0",
     ),
     (
-        seccomp(
-            syscalls=rule("SCMP_ACT_ALLOW", "read", args=[{"index": 0, "value": 1, "op": "FOO"}])
-        ),
+        seccomp(syscalls=rule("SCMP_ACT_ALLOW", "read", args=[{"index": 0, "value": 1, "op": "FOO"}])),
         "string FOO is not a valid operator for seccomp",
         "/linux/seccomp/syscalls/0/args/0/op",
     ),
@@ -856,7 +852,8 @@ def test_the_example_is_valid(tmp_path: Path) -> None:
 
 
 def test_names_are_those_of_the_plan() -> None:
-    from pyrunc.plan import capabilities, mountoptions
+    from pyrunc.plan.filesystem import mountoptions
+    from pyrunc.plan.process import capabilities
 
     assert frozenset(capabilities.NUMBERS) == names.CAPABILITIES
     assert frozenset(mountoptions.known_options()) == names.MOUNT_OPTIONS

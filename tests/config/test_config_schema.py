@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from config.config_data import CHECKOUT, DATA, given, name, needs_spec, own
-from pyrunc.config import _validator, load
-from pyrunc.config.compile_schema import compile_schemas
+from pyrunc.config import load
 from pyrunc.config.explain import ROOTS, explain, validator
-from pyrunc.config.schemas import Schema, load_all, resolve, schema_dir
+from pyrunc.config.schema import _validator
+from pyrunc.config.schema.compile_schema import compile_schemas
+from pyrunc.config.schema.schemas import Schema, load_all, resolve, schema_dir
 from pyrunc.errors import ConfigError
 
 SCHEMAS = load_all(schema_dir())
@@ -144,13 +145,13 @@ def test_what_engines_write_is_accepted() -> None:
 
 
 def test_the_generated_module_is_up_to_date() -> None:
-    path = CHECKOUT / "pyrunc/config/_validator.py"
+    path = CHECKOUT / "pyrunc/config/schema/_validator.py"
     assert path.read_text() == compile_schemas(SCHEMAS), "run make build"
 
 
 def test_the_compiler_writes_a_module(tmp_path: Path) -> None:
     output = tmp_path / "made.py"
-    command = [sys.executable, "-m", "pyrunc.config.compile_schema", schema_dir(), str(output)]
+    command = [sys.executable, "-m", "pyrunc.config.schema.compile_schema", schema_dir(), str(output)]
     subprocess.run(command, check=True, cwd=CHECKOUT)
     assert output.read_text() == compile_schemas(SCHEMAS)
     assert list(tmp_path.iterdir()) == [output]

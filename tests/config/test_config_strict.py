@@ -194,12 +194,10 @@ def test_the_happy_path_imports_neither_json_nor_re() -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(CHECKOUT)!r})\n"
         "before = set(sys.modules)\n"
-        "from pyrunc.config import check, load, strict\n"
+        "from pyrunc.config import load, strict\nfrom pyrunc.config.rules import check\n"
         "strict.dumps(strict.loads(b'{\"a\":[1.5,\"x\"]}', 'x'))\n"
         'load.parse_config(b\'{"ociVersion":"1.0.0"}\')\n'
         "print(*sorted(n for n in set(sys.modules) - before if not n.startswith('pyrunc')))\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.split() == ["_json"]

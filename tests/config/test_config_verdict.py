@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config import config_data
-from pyrunc.config import _validator
 from pyrunc.config.explain import explain, validator
-from pyrunc.config.patterns import MATCHERS
-from pyrunc.config.schemas import Schema, load_all, resolve, schema_dir
+from pyrunc.config.schema import _validator
+from pyrunc.config.schema.patterns import MATCHERS
+from pyrunc.config.schema.schemas import Schema, load_all, resolve, schema_dir
 
 SCHEMAS = load_all(schema_dir())
 ROOT_OF = {
@@ -174,8 +174,6 @@ def test_every_place_with_every_odd_value(root: str) -> None:
 def test_matchers_are_their_expressions(data: st.DataObject) -> None:
     for expression, matcher in MATCHERS.items():
         pattern = re.compile(expression.replace("$", r"\Z"))
-        text = data.draw(
-            st.from_regex(pattern) | st.text("01.-+aMGKB:=rwm, \nCAP_", max_size=8) | st.text()
-        )
+        text = data.draw(st.from_regex(pattern) | st.text("01.-+aMGKB:=rwm, \nCAP_", max_size=8) | st.text())
         for candidate in (text, text + "\n", text[1:], text + "٣"):
             assert matcher(candidate) is bool(pattern.search(candidate)), (expression, candidate)

@@ -50,9 +50,7 @@ def test_an_unknown_user_owns_no_line_without_a_name() -> None:
     assert subordinate(":1:2\n", 1000, "") == (0, 0)
 
 
-def test_maps_are_made_only_where_there_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_maps_are_made_only_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defaultmaps, "read", lambda path: "")
     it = make_bundle(tmp_path, {"linux": {"namespaces": USER}})
     own = {"containerID": 0, "hostID": os.geteuid(), "size": 1}

@@ -74,9 +74,7 @@ def test_descriptors(bundle: MakeBundle, runtime: Runtime, tmp_path: Path) -> No
             os.close(fd)
     runtime.ids.append(NAME)
     pid = json.loads(runtime.call("state", NAME, check=True).stdout)["pid"]
-    found = {
-        int(name): os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")
-    }
+    found = {int(name): os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
     assert set(found) >= {0, 1, 2}
     for number, target in found.items():
         if number > 2:
@@ -90,9 +88,7 @@ def _pythons() -> set[int]:
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
-                if "python" in os.readlink(f"/proc/{name}/exe") or "pyrunc" in os.readlink(
-                    f"/proc/{name}/exe"
-                ):
+                if "python" in os.readlink(f"/proc/{name}/exe") or "pyrunc" in os.readlink(f"/proc/{name}/exe"):
                     found.add(int(name))
             except OSError:
                 continue
@@ -122,9 +118,7 @@ def test_python_never_inside(bundle: MakeBundle, runtime: Runtime, tmp_path: Pat
                 if str(runtime.root).encode() not in line or "memfd" in exe or pid in strangers:
                     continue
                 looked += 1
-                trespassers.extend(
-                    (pid, kind, name) for kind, name in spaces.items() if name != own[kind]
-                )
+                trespassers.extend((pid, kind, name) for kind, name in spaces.items() if name != own[kind])
                 if root != "/":
                     trespassers.append((pid, "root", root))
 
@@ -143,9 +137,7 @@ def test_python_never_inside(bundle: MakeBundle, runtime: Runtime, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM"])
-def test_a_signal_ends_the_wait(
-    bundle: MakeBundle, runtime: Runtime, tmp_path: Path, name: str
-) -> None:
+def test_a_signal_ends_the_wait(bundle: MakeBundle, runtime: Runtime, tmp_path: Path, name: str) -> None:
     """It is the first process of a pid namespace, to which the kernel delivers no signal without a handler."""
     pid = _create(runtime, bundle({}).path, tmp_path / "log")
     pidfd = os.pidfd_open(pid)
@@ -157,9 +149,7 @@ def test_a_signal_ends_the_wait(
     assert json.loads(runtime.call("state", NAME, check=True).stdout)["status"] == "stopped"
 
 
-def test_other_signals_do_not_and_none_stays_blocked(
-    bundle: MakeBundle, runtime: Runtime, tmp_path: Path
-) -> None:
+def test_other_signals_do_not_and_none_stays_blocked(bundle: MakeBundle, runtime: Runtime, tmp_path: Path) -> None:
     it = bundle({}).shell("grep -E '^Sig(Blk|Pnd|Ign|Cgt)' /proc/self/status; ls /proc/self/fd | wc -l")
     _create(runtime, it.path, tmp_path / "log")
     for name in ("USR1", "ALRM", "CONT"):

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from pyrunc.setup.step_errors import OLD_KERNEL, told
+from pyrunc.setup.failures.step_errors import OLD_KERNEL, told
 
 
 @pytest.mark.parametrize(

@@ -170,9 +170,7 @@ def test_a_document_that_is_no_json(text: str, runtime: Runtime, bundle: MakeBun
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_documents_for_a_container_that_are_no_json(
-    text: str, running: str, runtime: Runtime, tmp_path: Path
-) -> None:
+def test_documents_for_a_container_that_are_no_json(text: str, running: str, runtime: Runtime, tmp_path: Path) -> None:
     """The container exists, so that each document is really read: exec -p, update -r and state.json say one place."""
     document = tmp_path / "document.json"
     document.write_text(text)

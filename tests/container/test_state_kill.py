@@ -260,9 +260,7 @@ def test_bare_directory(force: list[str], box: Box) -> None:
 
 def test_delete_waits_for_a_create_under_way(box: Box) -> None:
     lock = box.store.create("a")
-    deleter = box.spawn(
-        sys.executable, "-c", PROGRAM, "--root", box.store.root, "delete", "-f", "a"
-    )
+    deleter = box.spawn(sys.executable, "-c", PROGRAM, "--root", box.store.root, "delete", "-f", "a")
     time.sleep(0.3)
     assert deleter.poll() is None
     assert box.ids() == ["a"]
@@ -321,9 +319,7 @@ def test_killed_at_any_moment_it_can_be_done_again(box: Box) -> None:
     for step in range(100):
         process = box.spawn()
         box.put(process=process)
-        done = subprocess.run(
-            [sys.executable, "-c", code, box.store.root, str(step)], check=False, timeout=10
-        )
+        done = subprocess.run([sys.executable, "-c", code, box.store.root, str(step)], check=False, timeout=10)
         if done.returncode == 0:
             break
         assert done.returncode == -9
@@ -381,9 +377,7 @@ def inside(box: Box, cgroup: dict[str, Any]) -> Callable[[str], "subprocess.Pope
 Inside = Callable[..., "subprocess.Popen[bytes]"]
 
 
-def test_kill_reaches_all_in_a_shared_pid_namespace(
-    box: Box, cgroup: dict[str, Any], inside: Inside
-) -> None:
+def test_kill_reaches_all_in_a_shared_pid_namespace(box: Box, cgroup: dict[str, Any], inside: Inside) -> None:
     first, second, third = inside(), inside(), inside("below")
     box.put(process=first, config=SHARED, cgroup=cgroup)
     assert box.call("kill", "a", "TERM") == 0
@@ -404,9 +398,7 @@ def test_kill_all_with_another_signal(box: Box, cgroup: dict[str, Any], inside: 
 
 
 @pytest.mark.parametrize("force", [["--force"], []])
-def test_delete_ends_the_cgroup(
-    force: list[str], box: Box, cgroup: dict[str, Any], inside: Inside
-) -> None:
+def test_delete_ends_the_cgroup(force: list[str], box: Box, cgroup: dict[str, Any], inside: Inside) -> None:
     first, second = inside(), inside("below")
     box.put(process=first, config=SHARED, cgroup=cgroup)
     first.kill()
@@ -417,9 +409,7 @@ def test_delete_ends_the_cgroup(
     assert box.ids() == []
 
 
-def test_pause_and_resume(
-    box: Box, cgroup: dict[str, Any], inside: Inside, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_pause_and_resume(box: Box, cgroup: dict[str, Any], inside: Inside, capfd: pytest.CaptureFixture[str]) -> None:
     process = inside()
     box.put(process=process, cgroup=cgroup)
     assert box.call("resume", "a") == 1
@@ -460,9 +450,7 @@ def test_pause_without_a_cgroup(box: Box, capfd: pytest.CaptureFixture[str]) -> 
 # -- ps ----------------------------------------------------------------------------------------
 
 
-def test_ps(
-    box: Box, cgroup: dict[str, Any], inside: Inside, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_ps(box: Box, cgroup: dict[str, Any], inside: Inside, capfd: pytest.CaptureFixture[str]) -> None:
     pids = sorted((inside().pid, inside("below").pid))
     box.put(process=box.started[0], cgroup=cgroup)
     assert box.call("ps", "--format", "json", "a") == 0

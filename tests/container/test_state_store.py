@@ -137,9 +137,7 @@ def test_directory_of_a_user_is_sticky(root_dir: Path, monkeypatch: pytest.Monke
     assert os.stat(store.root).st_mode & stat.S_ISVTX
 
 
-def test_list_is_sorted_and_skips_what_cannot_be_read(
-    store: Store, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_list_is_sorted_and_skips_what_cannot_be_read(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
     assert store.list() == []
     for id in ("b", "c", "a"):
         put(store, id, "created")
@@ -459,9 +457,7 @@ def test_start_time_of_a_process_with_an_odd_name(spawn: Spawn, tmp_path: Path) 
 # -- state and list ----------------------------------------------------------------------------
 
 
-def test_state_is_printed_as_runc_does(
-    store: Store, spawn: Spawn, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_state_is_printed_as_runc_does(store: Store, spawn: Spawn, capfd: pytest.CaptureFixture[str]) -> None:
     pid = spawn().pid
     put(store, "a", "started", pid, created="2026-11-23T17:47:17.003744351Z")
     assert cli.main(["--root", store.root, "state", "a"]) == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.errors import Error
-from pyrunc.setup.tmpcopyup import DEEPEST, copy_tree
+from pyrunc.setup.filesystem.tmpcopyup import DEEPEST, copy_tree
 from support import IS_ROOT
 
 root_only = pytest.mark.skipif(not IS_ROOT, reason="needs root")

@@ -21,7 +21,7 @@ from support import ROOT
 pytestmark = pytest.mark.host
 
 # What `pyrunc ...` does in these tests: `cli.main` evaluates its first argument and prints it.
-CLI = '''
+CLI = """
 import sys
 
 
@@ -47,7 +47,7 @@ def main():
     if result is not None:
         show(result)
     return 7 if text == "None" else 0
-'''
+"""
 
 
 class Program:

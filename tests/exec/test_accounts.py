@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrunc.errors import Error
-from pyrunc.plan.accounts import HIGHEST_ID, find_group, find_user, groups_of, parse_user
-from pyrunc.plan.lookup import FILE_SIZE
+from pyrunc.plan.process.accounts import HIGHEST_ID, find_group, find_user, groups_of, parse_user
+from pyrunc.plan.process.lookup import FILE_SIZE
 
 PASSWD = b"""root:x:0:0:root:/root:/bin/sh
 1000:x:0:0::/:/bin/sh

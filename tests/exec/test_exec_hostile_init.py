@@ -108,9 +108,7 @@ def started(runtime: Runtime, bundle: Bundle) -> str:
 
 @pytest.mark.usefixtures("needs_root")
 @pytest.mark.parametrize("change", [plain, user_namespace])
-def test_programs_are_the_containers(
-    runtime: Runtime, bundle: MakeBundle, change: Callable[[Bundle], None]
-) -> None:
+def test_programs_are_the_containers(runtime: Runtime, bundle: MakeBundle, change: Callable[[Bundle], None]) -> None:
     """Not those of a mount namespace that an unprivileged process has made: another one is still in the container's."""
     it = bundle()
     change(it)

@@ -12,7 +12,7 @@ from pyrunc.kernel.uapi import (
 )
 from pyrunc.machine.ops import Fd, Program, Step, Words
 from pyrunc.plan.exec import Accounts, ExecFacts, clone, compile_exec, finish, prepare
-from pyrunc.plan.lookup import LookUp
+from pyrunc.plan.process.lookup import LookUp
 
 SPEC: Any = {"args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
 

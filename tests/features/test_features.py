@@ -12,12 +12,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pyrunc.config import schemas
 from pyrunc.config.annotation_names import TABLE
+from pyrunc.config.schema import schemas
 from pyrunc.config.strict import dumps
 from pyrunc.container.features import features
 from pyrunc.errors import Error
-from pyrunc.plan.mountoptions import known_options
+from pyrunc.plan.filesystem.mountoptions import known_options
 from pyrunc.seccomp import cache, filter_for
 from pyrunc.seccomp import compile as compiler
 from pyrunc.seccomp.names import kernel_version
@@ -98,9 +98,7 @@ def test_what_engines_ask_for(document: dict[str, Any]) -> None:
     assert set(document["mountOptions"]) == set(known_options())
 
 
-def test_seccomp_names_work(
-    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_seccomp_names_work(document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every action, operator and flag that is listed compiles."""
     monkeypatch.setattr(cache, "SYSTEM", str(tmp_path))
     seccomp = document["linux"]["seccomp"]
@@ -127,9 +125,7 @@ def test_old_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert old["linux"]["mountExtensions"]["idmap"]["enabled"] is False
     assert "MPOL_WEIGHTED_INTERLEAVE" not in old["linux"]["memoryPolicy"]["modes"]
     flags = old["linux"]["seccomp"]
-    assert set(flags["knownFlags"]) - set(flags["supportedFlags"]) == {
-        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
-    }
+    assert set(flags["knownFlags"]) - set(flags["supportedFlags"]) == {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"}
 
 
 def test_without_libseccomp(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,9 +41,7 @@ def test_one_file_only(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> 
     assert (tmp_path / "stdout").read_text() == "out\nout\n"
 
 
-def test_the_waiting_init_keeps_the_files(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_the_waiting_init_keeps_the_files(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     hook = {"path": "/bin/cat"}
     it = bundle(
         {
@@ -71,9 +69,7 @@ def test_a_hook_that_is_not_there(runtime: Runtime, bundle: MakeBundle, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["prestart", "createContainer"])
-def test_a_file_that_cannot_be_opened(
-    kind: str, runtime: Runtime, bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_a_file_that_cannot_be_opened(kind: str, runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     name = "run.oci.hooks.stderr"
     it = bundle({"hooks": {kind: [SAY]}, "annotations": {name: f"{tmp_path}/no/such"}})
     done = runtime.run(it)

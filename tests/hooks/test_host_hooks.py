@@ -74,9 +74,7 @@ def test_hooks_run_in_order_and_stop_at_the_first_failure(tmp_path: Path) -> Non
     listed = [sh("echo 0 >> log"), sh("echo 1 >> log; exit 3"), sh("echo 2 >> log")]
     with pytest.raises(Error) as caught:
         host_hooks.run_hooks(listed, "createRuntime", STATE, cwd=str(tmp_path))
-    assert caught.value.message == (
-        "error running createRuntime hook #1: exit status 3, stdout: , stderr: "
-    )
+    assert caught.value.message == ("error running createRuntime hook #1: exit status 3, stdout: , stderr: ")
     assert caught.value.pointer == "/hooks/createRuntime/1"
     assert (tmp_path / "log").read_text() == "0\n1\n"
 
@@ -84,9 +82,7 @@ def test_hooks_run_in_order_and_stop_at_the_first_failure(tmp_path: Path) -> Non
 def test_output_of_a_failed_hook_is_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(Error) as caught:
         run("echo out; echo err >&2; exit 1", tmp_path)
-    assert caught.value.message == (
-        "error running prestart hook #0: exit status 1, stdout: out, stderr: err"
-    )
+    assert caught.value.message == ("error running prestart hook #0: exit status 1, stdout: out, stderr: err")
 
 
 def test_much_output_is_read_and_its_end_kept(tmp_path: Path) -> None:
@@ -100,17 +96,13 @@ def test_much_output_is_read_and_its_end_kept(tmp_path: Path) -> None:
 def test_killed_hook(tmp_path: Path) -> None:
     with pytest.raises(Error) as caught:
         run("kill -9 $$", tmp_path)
-    assert caught.value.message == (
-        "error running prestart hook #0: signal: killed, stdout: , stderr: "
-    )
+    assert caught.value.message == ("error running prestart hook #0: signal: killed, stdout: , stderr: ")
 
 
 def test_missing_program(tmp_path: Path) -> None:
     with pytest.raises(Error) as caught:
         host_hooks.run_hooks([{"path": "/nonexistent/hook"}], "prestart", STATE, cwd=str(tmp_path))
-    assert caught.value.message == (
-        "error running prestart hook #0: exec /nonexistent/hook: no such file or directory"
-    )
+    assert caught.value.message == ("error running prestart hook #0: exec /nonexistent/hook: no such file or directory")
 
 
 def test_program_that_is_not_executable(tmp_path: Path) -> None:
@@ -164,9 +156,7 @@ def test_timeout_kills_the_whole_process_group(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(Error) as caught:
         run(f"sleep {marker} & sleep {marker}", tmp_path, timeout=1)
-    assert caught.value.message == (
-        "error running prestart hook #0: hook ran past specified timeout of 1.0s"
-    )
+    assert caught.value.message == ("error running prestart hook #0: hook ran past specified timeout of 1.0s")
     assert 0.9 < time.monotonic() - began < 10
     for _ in range(100):
         if not running(marker):

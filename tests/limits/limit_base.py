@@ -117,9 +117,7 @@ class Events:
             )
         # It watches once it sleeps in poll(2); what happened before does not count as an event.
         fds = Path(f"/proc/{self.child.pid}/fd")
-        wait_until(
-            lambda: any(link.endswith("memory.events") for link in links(fds)), "events watches"
-        )
+        wait_until(lambda: any(link.endswith("memory.events") for link in links(fds)), "events watches")
 
     def lines(self) -> list[Json]:
         return [json.loads(line) for line in self.path.read_text().splitlines()]

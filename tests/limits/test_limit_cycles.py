@@ -33,9 +33,7 @@ def units() -> str:
 
 def programs() -> list[int]:
     """The ids of pyrunc's device programs; the name is cut by the kernel to 15 bytes."""
-    done = subprocess.run(
-        ["bpftool", "-j", "prog", "list"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["bpftool", "-j", "prog", "list"], capture_output=True, text=True, check=True)
     return [p["id"] for p in json.loads(done.stdout) if p.get("name") == "pyrunc_devices"]
 
 

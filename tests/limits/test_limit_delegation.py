@@ -16,10 +16,7 @@ from support import Bundle, Runtime, make_bundle, merge, unique_id
 pytestmark = pytest.mark.guest
 
 MAPPED = 100000
-MAPS = {
-    kind: [{"containerID": 0, "hostID": MAPPED, "size": 65536}]
-    for kind in ("uidMappings", "gidMappings")
-}
+MAPS = {kind: [{"containerID": 0, "hostID": MAPPED, "size": 65536}] for kind in ("uidMappings", "gidMappings")}
 DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
@@ -36,9 +33,7 @@ def cgroup_mount(*options: str) -> dict[str, object]:
 
 def inner(driver: Driver, *options: str) -> Bundle:
     """A bundle with user and cgroup namespaces of its own, and the cgroups mounted."""
-    bundle = driver.bundle(
-        {"pids": {"limit": 30}}, namespaces=spaces("user", "cgroup"), **MAPS
-    )
+    bundle = driver.bundle({"pids": {"limit": 30}}, namespaces=spaces("user", "cgroup"), **MAPS)
     return bundle.update({"mounts": [*bundle.config["mounts"], cgroup_mount(*options)]})
 
 
@@ -129,10 +124,7 @@ AS_USER = ["as-user"]
 NOT_DELEGATED = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "env", "-i",
                  "PATH=/usr/bin:/bin", "HOME=/nonexistent"]  # fmt: skip
 LIMITS = {"memory": {"limit": 32 * MIB}, "pids": {"limit": 9}}
-SHOW = (
-    "d=/sys/fs/cgroup$(sed s/0:://  /proc/self/cgroup); cat /proc/self/cgroup $d/pids.max"
-    " $d/memory.max"
-)
+SHOW = "d=/sys/fs/cgroup$(sed s/0:://  /proc/self/cgroup); cat /proc/self/cgroup $d/pids.max $d/memory.max"
 
 
 def test_rootless_by_the_users_systemd(rootless: Rootless) -> None:
@@ -165,9 +157,7 @@ def test_rootless_without_delegation_or_limits(rootless: Rootless) -> None:
 
 
 @pytest.mark.parametrize("linux", [{}, {"cgroupsPath": "/mine"}])
-def test_rootless_without_delegation_says_what_to_do(
-    rootless: Rootless, linux: dict[str, str]
-) -> None:
+def test_rootless_without_delegation_says_what_to_do(rootless: Rootless, linux: dict[str, str]) -> None:
     done = rootless.call(NOT_DELEGATED, [], LIMITS, **linux)
     assert done.returncode == 1
     assert done.stdout == ""

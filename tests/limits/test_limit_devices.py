@@ -66,9 +66,7 @@ def test_a_block_device_that_may_be_made_and_read(driver: Driver) -> None:
 
 
 def test_default_devices_work(driver: Driver) -> None:
-    script = "".join(
-        opens("<>", f"/dev/{name}", name) for name in ("null", "zero", "full", "random", "urandom")
-    )
+    script = "".join(opens("<>", f"/dev/{name}", name) for name in ("null", "zero", "full", "random", "urandom"))
     script += "head -c 3 /dev/zero | wc -c; echo x >/dev/full || echo full-is-full\n"
     script += "head -c 4 /dev/urandom | wc -c; test -c /dev/ptmx && echo ptmx"
     assert said(driver, [DENY], script) == [
@@ -87,9 +85,7 @@ def test_exec_is_held_to_the_same(driver: Driver) -> None:
 
 def attached(path: str) -> list[Any]:
     """The device programs of a cgroup, as bpftool tells."""
-    done = subprocess.run(
-        ["bpftool", "-j", "cgroup", "list", path], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["bpftool", "-j", "cgroup", "list", path], capture_output=True, text=True, check=True)
     programs: list[Any] = json.loads(done.stdout or "[]")
     return [program for program in programs if "device" in program["attach_type"]]
 

@@ -12,9 +12,7 @@ HOST = detect.detect()
 
 pytestmark = [
     pytest.mark.host,
-    pytest.mark.skipif(
-        HOST.mode != "hybrid" or os.geteuid() != 0, reason="needs root and a hybrid of v1 and v2"
-    ),
+    pytest.mark.skipif(HOST.mode != "hybrid" or os.geteuid() != 0, reason="needs root and a hybrid of v1 and v2"),
 ]
 
 
@@ -48,9 +46,7 @@ def test_without_limits_a_container_runs(cgroupfs: Driver) -> None:
         ({"cpu": {"quota": 50000}}, "cpu.max", "linux/resources/cpu/quota"),
     ],
 )
-def test_a_limit_is_refused(
-    cgroupfs: Driver, resources: dict[str, object], file: str, pointer: str
-) -> None:
+def test_a_limit_is_refused(cgroupfs: Driver, resources: dict[str, object], file: str, pointer: str) -> None:
     controller = file.partition(".")[0]
     done = cgroupfs.runtime.run(cgroupfs.bundle(resources), id="limit-hybrid")
     assert done.returncode == 1

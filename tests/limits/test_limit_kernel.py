@@ -131,9 +131,7 @@ def test_unified_files_line_by_line(driver: Driver) -> None:
         ),
     ],
 )
-def test_a_refused_value_is_named(
-    driver: Driver, resources: dict[str, object], words: str
-) -> None:
+def test_a_refused_value_is_named(driver: Driver, resources: dict[str, object], words: str) -> None:
     done = driver.runtime.run(driver.bundle(resources))
     assert done.returncode == 1
     assert words in done.stderr.replace('\\"', '"')
@@ -203,9 +201,7 @@ def test_huge_pages_run_out(driver: Driver, on_disk: Path) -> None:
         bundle = driver.bundle({"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]})
         mount = {"destination": "/mnt", "type": "hugetlbfs", "source": "none"}
         bundle.update({"mounts": [*bundle.config["mounts"], mount]})
-        bundle.shell(
-            "fallocate -l 4194304 /mnt/x && echo two; fallocate -l 2097152 /mnt/y || echo no third"
-        )
+        bundle.shell("fallocate -l 4194304 /mnt/x && echo two; fallocate -l 2097152 /mnt/y || echo no third")
         assert driver.runtime.run(bundle, check=True).stdout == "two\nno third\n"
     finally:
         pool.write_text(before)

@@ -87,8 +87,13 @@ def test_flags_of_a_bind_mount(
 
 @pytest.mark.parametrize(
     ("flags", "options"),
-    [("ro", "rw"), ("nodiratime", "strictatime"), ("noatime", "strictatime"), ("nodiratime", "noatime"),
-     ("nodev", "dev")],
+    [
+        ("ro", "rw"),
+        ("nodiratime", "strictatime"),
+        ("noatime", "strictatime"),
+        ("nodiratime", "noatime"),
+        ("nodev", "dev"),
+    ],
 )
 def test_in_a_user_namespace_what_is_locked_cannot_be_asked_away(
     runtime: Runtime, bundle: MakeBundle, source: Path, flags: str, options: str

@@ -92,9 +92,7 @@ def label_words(type_: str | None) -> set[object]:
     """What file systems are told about a mount label, in a plan."""
     annotations = {} if type_ is None else {"run.oci.mount_context_type": type_}
     label = "system_u:object_r:container_file_t:s0"
-    config: Any = merge(
-        DEFAULT_CONFIG, {"annotations": annotations, "linux": {"mountLabel": label}}
-    )
+    config: Any = merge(DEFAULT_CONFIG, {"annotations": annotations, "linux": {"mountLabel": label}})
     steps = compile_create(config, Facts("x", "/b", "/b/rootfs")).child.items
     return {
         step.args[2]
@@ -142,9 +140,7 @@ def test_seccomp_bpf_data(runtime: Runtime, bundle: MakeBundle) -> None:
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["uname"], "action": "SCMP_ACT_ERRNO"}],
     }
-    it = bundle(
-        {"annotations": {"run.oci.seccomp_bpf_data": no_mkdir()}, "linux": {"seccomp": profile}}
-    )
+    it = bundle({"annotations": {"run.oci.seccomp_bpf_data": no_mkdir()}, "linux": {"seccomp": profile}})
     script = "uname && mkdir /made; grep Seccomp: /proc/self/status"
     done = runtime.run(it.shell(script), check=True)
     # The profile counts for nothing.

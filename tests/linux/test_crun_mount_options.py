@@ -54,9 +54,7 @@ def test_copy_symlink_of_what_is_none(runtime: Runtime, bundle: MakeBundle, tmp_
 
 
 @pytest.mark.usefixtures("needs_root")
-def test_copy_symlink_stays_inside_the_root(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_copy_symlink_stays_inside_the_root(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     link = tmp_path / "source"
@@ -93,9 +91,7 @@ def test_links_as_mount_points_and_as_sources(
 
 
 @pytest.mark.usefixtures("needs_root")
-def test_a_link_in_proc_is_no_mount_point(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_a_link_in_proc_is_no_mount_point(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("text")
     done = runtime.run(bundle(mounts(bind("/proc/self", link, "dest-nofollow", "src-nofollow"))))
@@ -159,9 +155,7 @@ def test_what_is_no_range(option: str) -> None:
 
 
 @pytest.mark.usefixtures("needs_root")
-def test_files_have_the_owner_that_the_option_says(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_files_have_the_owner_that_the_option_says(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     it = bundle(mounts(bind("/data", tmp_path, "ro", "idmap=uids=0-1000-5;gids=0-50-5")))
     it.args("/bin/stat", "-c", "%u %g", "/data/file")

@@ -170,7 +170,7 @@ def test_where_the_kernel_refuses_to_make_nodes(runtime: Runtime, bundle: MakeBu
         return subprocess.run([*command, *runtime.command(*arguments)], check=False, capture_output=True, text=True)
 
     done = run()
-    text = '(linux/devices/1): mknodat: operation not permitted, and the host has no such device to bind'
+    text = "(linux/devices/1): mknodat: operation not permitted, and the host has no such device to bind"
     assert text in done.stderr
     it.config["linux"]["devices"].pop()
     it.save()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pyrunc.setup.kernel_words import harmless
+from pyrunc.setup.failures.kernel_words import harmless
 from support import DEFAULT_CONFIG, MakeBundle, Runtime
 
 

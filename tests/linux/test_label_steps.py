@@ -3,8 +3,8 @@
 from typing import Any
 
 from pyrunc.machine.ops import Program, Step
-from pyrunc.plan import lsm
 from pyrunc.plan.create import Facts, compile_create
+from pyrunc.plan.process import lsm
 
 LABEL = "system_u:system_r:container_t:s0:c1,c2"
 MOUNT_LABEL = "system_u:object_r:container_file_t:s0:c1,c2"

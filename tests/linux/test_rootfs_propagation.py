@@ -71,9 +71,7 @@ def test_of_a_root_that_is_a_mount(runtime: Runtime, bundle: MakeBundle, value: 
 
 
 @pytest.mark.parametrize(("value", "below"), [("shared", "master"), ("rshared", "shared master")])
-def test_shared_alone_is_not_for_the_mounts_below(
-    runtime: Runtime, bundle: MakeBundle, value: str, below: str
-) -> None:
+def test_shared_alone_is_not_for_the_mounts_below(runtime: Runtime, bundle: MakeBundle, value: str, below: str) -> None:
     """As for rootless podman, whose namespace has only slaves of the host's mounts."""
     it = bundle({"linux": {"rootfsPropagation": value}}).shell("cat /proc/self/mountinfo")
     script = f"""
@@ -86,9 +84,7 @@ def test_shared_alone_is_not_for_the_mounts_below(
     assert propagation(done.stdout, "/tmp") == below
 
 
-def test_a_moved_root_does_not_cover_the_hosts(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_a_moved_root_does_not_cover_the_hosts(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """--no-pivot moves the root over a "/" that may be shared with the host's, where it would appear as well."""
     it = bundle({"linux": {"rootfsPropagation": "rshared"}}).args("true")
     script = f"""

@@ -19,11 +19,7 @@ def test_the_hosts_sysfs_read_only_to_the_last_mount(runtime: Runtime, bundle: M
                 "maskedPaths": None,
                 "readonlyPaths": None,
             },
-            "mounts": [
-                entry
-                for entry in DEFAULT_CONFIG["mounts"]
-                if entry["destination"] in ("/proc", "/sys")
-            ],
+            "mounts": [entry for entry in DEFAULT_CONFIG["mounts"] if entry["destination"] in ("/proc", "/sys")],
         }
     ).shell("ls /sys/class/net >/dev/null && cat /proc/self/mountinfo")
     done = runtime.run(it, check=True)

@@ -76,9 +76,7 @@ class Call:
     as bytes, structures as tuples of such values. memory: for kernels that read or fill buffers.
     """
 
-    def __init__(
-        self, name: str, args: "tuple[int, ...]", step: "Step | None", memory: Memory
-    ) -> None:
+    def __init__(self, name: str, args: "tuple[int, ...]", step: "Step | None", memory: Memory) -> None:
         self.name = name
         self.args = args
         self.step = step
@@ -92,8 +90,7 @@ class Call:
             return self.memory.read(word, len(value))
         if isinstance(value, Words):
             return tuple(
-                self._value(field, self.memory.word(word + 8 * index))
-                for index, field in enumerate(value.fields)
+                self._value(field, self.memory.word(word + 8 * index)) for index, field in enumerate(value.fields)
             )
         if isinstance(value, (Space, At, Ref)) or value is None:
             return value
@@ -179,9 +176,7 @@ class Machine:
     clone or clone3 made is another Machine, in `children`, which stands at the step after the call.
     """
 
-    def __init__(
-        self, kernel: "Callable[[Call], int]", *, machine: str = "x86_64", session: int = 3
-    ) -> None:
+    def __init__(self, kernel: "Callable[[Call], int]", *, machine: str = "x86_64", session: int = 3) -> None:
         self.kernel = kernel
         self.memory = Memory()
         self.numbers = syscall_numbers(machine)
@@ -336,9 +331,7 @@ def _signed(value: int) -> int:
 class Recorder:
     """Session's methods on a Machine. `descriptors` is what a test says was received."""
 
-    def __init__(
-        self, kernel: Kernel, name: str = "recorder", machine: "Machine | None" = None
-    ) -> None:
+    def __init__(self, kernel: Kernel, name: str = "recorder", machine: "Machine | None" = None) -> None:
         self.kernel = kernel
         self.name = name
         self.machine = machine or Machine(kernel)

@@ -18,9 +18,7 @@ EMULATOR = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
 
 pytestmark = [
     pytest.mark.host,
-    pytest.mark.skipif(
-        not shutil.which(COMPILER), reason=f"needs {COMPILER} (package gcc-aarch64-linux-gnu)"
-    ),
+    pytest.mark.skipif(not shutil.which(COMPILER), reason=f"needs {COMPILER} (package gcc-aarch64-linux-gnu)"),
 ]
 
 

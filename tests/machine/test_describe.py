@@ -27,8 +27,7 @@ EXAMPLES: "list[tuple[str, tuple[object, ...], str]]" = [
     (
         "openat2",
         (ROOT, b"proc", Words((0o12000000, 0, 18), "open_how"), 24),
-        'openat2(root, "proc", {flags=O_PATH|O_CLOEXEC,'
-        " resolve=RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT})",
+        'openat2(root, "proc", {flags=O_PATH|O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT})',
     ),
     (
         "openat2",
@@ -51,8 +50,7 @@ EXAMPLES: "list[tuple[str, tuple[object, ...], str]]" = [
     (
         "fsmount",
         (FD, 1, 1 | 2 | 8 | 0x20),
-        "fsmount(fd, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID|MOUNT_ATTR_NOEXEC|"
-        "MOUNT_ATTR_STRICTATIME)",
+        "fsmount(fd, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID|MOUNT_ATTR_NOEXEC|MOUNT_ATTR_STRICTATIME)",
     ),
     (
         "fspick",
@@ -72,8 +70,7 @@ EXAMPLES: "list[tuple[str, tuple[object, ...], str]]" = [
     (
         "mount_setattr",
         (FD, b"", 0x1000, Words((1, 0x70, 0, 0), "mount_attr"), 32),
-        'mount_setattr(fd, "", AT_EMPTY_PATH,'
-        " {attr_set=MOUNT_ATTR_RDONLY, attr_clr=MOUNT_ATTR__ATIME})",
+        'mount_setattr(fd, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_RDONLY, attr_clr=MOUNT_ATTR__ATIME})',
     ),
     (
         "mount_setattr",
@@ -83,8 +80,7 @@ EXAMPLES: "list[tuple[str, tuple[object, ...], str]]" = [
     (
         "mount_setattr",
         (FD, b"", 0x1000, Words((0x100000, 0, 0, Fd(9, "userns of /data")), "mount_attr"), 32),
-        'mount_setattr(fd, "", AT_EMPTY_PATH,'
-        " {attr_set=MOUNT_ATTR_IDMAP, userns_fd=userns of /data})",
+        'mount_setattr(fd, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_IDMAP, userns_fd=userns of /data})',
     ),
     (
         "mount",
@@ -338,13 +334,8 @@ def test_outcome() -> None:
     assert outcome(step("getpid")) == ""
     assert outcome(step("getpid", dst=FD)) == "= fd"
     assert outcome(step("mkdirat", ok=(17, 1))) == "ok: EEXIST|EPERM"
-    assert (
-        outcome(step("openat2", dst=FD, only=(2, 20), error=here))
-        == '= fd; ENOENT|ENOTDIR: go to "here"'
-    )
-    assert outcome(step("clone3", zero=here, error=there)) == (
-        'error: go to "there"; 0: go to "here"'
-    )
+    assert outcome(step("openat2", dst=FD, only=(2, 20), error=here)) == '= fd; ENOENT|ENOTDIR: go to "here"'
+    assert outcome(step("clone3", zero=here, error=there)) == ('error: go to "there"; 0: go to "here"')
     jump = step("move", 0, zero=there)
     assert describe(jump) == "jump"
     assert outcome(jump) == 'go to "there"'

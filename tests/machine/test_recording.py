@@ -163,9 +163,7 @@ def test_agrees_with_the_real_one() -> None:
         agree()
 
 
-ALONE = {
-    name: message for name, message in {**REFUSED, **TRUNCATED}.items() if "second" not in name
-}
+ALONE = {name: message for name, message in {**REFUSED, **TRUNCATED}.items() if "second" not in name}
 
 
 def loaded(message: bytes) -> None:

@@ -177,9 +177,7 @@ def test_memory_is_not_shared_across_syncs(name: str) -> None:
                 continue
             for value in item.args:
                 base = value.base if isinstance(value, At) else value
-                changes = isinstance(base, Space) or (
-                    isinstance(base, Words) and item.name == "store"
-                )
+                changes = isinstance(base, Space) or (isinstance(base, Words) and item.name == "store")
                 if changes:
                     where, _ = seen.setdefault(id(base), (number, base))
                     assert where == number, f"{item.name} at {item.at}: {item.why}"

@@ -60,9 +60,7 @@ def make(source: Path, target: str, prefix: Path) -> None:
 
 def test_runs_with_an_empty_environment(prefix: Path) -> None:
     for program in (prefix / "bin/pyrunc", prefix / "lib/pyrunc/bin/pyrunc"):
-        done = subprocess.run(
-            [program, "--version"], env={}, cwd="/", capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([program, "--version"], env={}, cwd="/", capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "spec: 1.3" in done.stdout
 
@@ -121,7 +119,7 @@ def test_everything_is_in_place(prefix: Path) -> None:
     site = next((prefix / "lib/pyrunc/lib").glob("python3.*/site-packages"))
     package = site / "pyrunc"
     assert os.access(package / "machine/pyrunc-init", os.X_OK)
-    assert (package / "config/_validator.py").exists()
+    assert (package / "config/schema/_validator.py").exists()
     assert {file.name for file in (package / "schemas").glob("*.json")} == {
         file.name for file in (ROOT / "schemas").glob("*.json")
     }
@@ -133,9 +131,7 @@ def test_everything_is_in_place(prefix: Path) -> None:
 
 def test_dependencies_come_along(prefix: Path) -> None:
     lines = (prefix / "lib/pyrunc/pyvenv.cfg").read_text().splitlines()
-    interpreter = next(
-        line.partition("=")[2].strip() for line in lines if line.startswith("executable")
-    )
+    interpreter = next(line.partition("=")[2].strip() for line in lines if line.startswith("executable"))
     site = next((prefix / "lib/pyrunc/lib").glob("python3.*/site-packages"))
     done = subprocess.run(
         [interpreter, "-IS", "-c", IMPORTS, str(site)],

@@ -59,9 +59,7 @@ def test_installed(environment: Path) -> None:
     assert added(environment, "-IS") == []
 
 
-def test_system_packages_where_the_environment_includes_them(
-    tmp_path: Path, environment: Path
-) -> None:
+def test_system_packages_where_the_environment_includes_them(tmp_path: Path, environment: Path) -> None:
     settings = tmp_path / "pyvenv.cfg"
     settings.write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
     assert added(environment, "-IS") == []

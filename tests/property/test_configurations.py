@@ -88,7 +88,7 @@ class Place:
             file.seek(0)
             text = file.read().decode()
         # Hooks and programs write none of their own.
-        assert all(line.startswith('{') for line in text.splitlines()), text
+        assert all(line.startswith("{") for line in text.splitlines()), text
         lines = [json.loads(line) for line in text.splitlines()]
         assert all({"level", "msg", "time"} <= line.keys() for line in lines)
         return done.returncode, lines

@@ -142,9 +142,7 @@ def test_another_library_is_another_compiler(
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
-def test_a_directory_open_to_others_is_not_used(
-    directory: Path, compiled: list[Any], mode: int
-) -> None:
+def test_a_directory_open_to_others_is_not_used(directory: Path, compiled: list[Any], mode: int) -> None:
     filter_for(PROFILE)
     directory.chmod(mode)
     filter_for(PROFILE)
@@ -161,18 +159,14 @@ def test_an_entry_open_to_others_is_not_used(directory: Path, compiled: list[Any
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 @pytest.mark.parametrize("what", ["directory", "entry"])
-def test_what_belongs_to_another_is_not_used(
-    directory: Path, compiled: list[Any], what: str
-) -> None:
+def test_what_belongs_to_another_is_not_used(directory: Path, compiled: list[Any], what: str) -> None:
     filter_for(PROFILE)
     os.chown(directory if what == "directory" else entry(directory), 12345, 12345)
     filter_for(PROFILE)
     assert len(compiled) == 2
 
 
-def test_links_and_fifos_are_not_followed(
-    directory: Path, tmp_path: Path, compiled: list[Any]
-) -> None:
+def test_links_and_fifos_are_not_followed(directory: Path, tmp_path: Path, compiled: list[Any]) -> None:
     filter_for(PROFILE)
     path = entry(directory)
     path.rename(tmp_path / "elsewhere")
@@ -190,9 +184,7 @@ def test_links_and_fifos_are_not_followed(
     assert len(compiled) == 4
 
 
-def test_without_a_place_filters_are_compiled_each_time(
-    monkeypatch: pytest.MonkeyPatch, compiled: list[Any]
-) -> None:
+def test_without_a_place_filters_are_compiled_each_time(monkeypatch: pytest.MonkeyPatch, compiled: list[Any]) -> None:
     monkeypatch.setattr(cache, "SYSTEM", "/nonexistent")
     monkeypatch.delitem(posix.environ, b"XDG_RUNTIME_DIR")
     assert filter_for(PROFILE).program == filter_for(PROFILE).program
@@ -210,9 +202,7 @@ def test_root_of_a_user_namespace_uses_its_own_directory(
     assert entry(directory).is_file()
 
 
-def test_the_cache_does_not_grow_without_end(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_does_not_grow_without_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "ENTRIES", 5)
     for code in range(12):
         filter_for({**PROFILE, "defaultErrnoRet": code})
@@ -304,9 +294,7 @@ def test_a_hit_obeys_the_import_budget(tmp_path: Path) -> None:
     )
     root = Path(__file__).parents[2]
     command = [sys.executable, "-I", "-S", "-c", program, str(root), str(tmp_path)]
-    result = subprocess.run(
-        command, check=True, capture_output=True, text=True, env={"XDG_RUNTIME_DIR": str(tmp_path)}
-    )
+    result = subprocess.run(command, check=True, capture_output=True, text=True, env={"XDG_RUNTIME_DIR": str(tmp_path)})
     assert set(eval(result.stdout)) <= {
         "pyrunc.config",
         "pyrunc.config.annotation_names",

@@ -21,9 +21,7 @@ from pyrunc.seccomp.verify import interpret
 
 pyseccomp = pytest.importorskip("pyseccomp")
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="the calls used here are those of x86_64"
-)
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the calls used here are those of x86_64")
 
 X86_64 = names.ARCHITECTURES["SCMP_ARCH_X86_64"]
 X32 = names.ARCHITECTURES["SCMP_ARCH_X32"]
@@ -60,8 +58,7 @@ def meaning(word: str, code: "int | None") -> int:
 def matches(entry: dict[str, Any], args: tuple[int, ...]) -> bool:
     conditions = entry.get("args") or []
     results = [
-        OPERATIONS[each["op"]](args[each["index"]], each["value"], each.get("valueTwo", 0))
-        for each in conditions
+        OPERATIONS[each["op"]](args[each["index"]], each["value"], each.get("valueTwo", 0)) for each in conditions
     ]
     indexes = [each["index"] for each in conditions]
     if len(set(indexes)) < len(indexes):
@@ -69,9 +66,7 @@ def matches(entry: dict[str, Any], args: tuple[int, ...]) -> bool:
     return all(results)
 
 
-def expected(
-    profile: dict[str, Any], number: int, architecture: int, args: tuple[int, ...]
-) -> set[int]:
+def expected(profile: dict[str, Any], number: int, architecture: int, args: tuple[int, ...]) -> set[int]:
     """What may come out: one value, or where rules with different actions match, any of theirs."""
     listed = {names.ARCHITECTURES[each] for each in profile.get("architectures") or ()} | {X86_64}
     half = architecture
@@ -146,9 +141,7 @@ def profiles(draw: st.DrawFn) -> dict[str, Any]:
     for call in draw(st.lists(st.sampled_from(CALLS), max_size=6, unique=True)):
         action = draw(actions)
         code = draw(st.sampled_from([None, 2, 4094])) if action in WITH_ERRNO else None
-        for conditions in draw(
-            st.lists(st.one_of(st.none(), st.lists(condition, max_size=3)), max_size=2)
-        ):
+        for conditions in draw(st.lists(st.one_of(st.none(), st.lists(condition, max_size=3)), max_size=2)):
             entry: dict[str, Any] = {"names": [call], "action": action, "args": conditions}
             if code is not None:
                 entry["errnoRet"] = code
@@ -223,9 +216,7 @@ def test_profiles_of_the_engines(path: Path) -> None:
     profile = json.loads(path.read_text())
     program = compiler.program(profile, "")
     assert 8 < len(program) < 4096 * 8
-    conditional = {
-        name for entry in profile["syscalls"] if entry.get("args") for name in entry["names"]
-    }
+    conditional = {name for entry in profile["syscalls"] if entry.get("args") for name in entry["names"]}
     for architecture in (X86_64, X86, X32):
         kernel = X86_64 if architecture == X32 else architecture
         lowest = 0x4000_0000 if architecture == X32 else 0
@@ -408,8 +399,7 @@ def test_bad_profile(change: dict[str, Any], text: str, pointer: str) -> None:
 
 def test_a_program_that_the_kernel_would_not_take() -> None:
     conditions = [
-        allow("read", args=[{"index": 0, "op": "SCMP_CMP_EQ", "value": value << 32}])
-        for value in range(4100)
+        allow("read", args=[{"index": 0, "op": "SCMP_CMP_EQ", "value": value << 32}]) for value in range(4100)
     ]
     with pytest.raises(Error, match="more than the 4096 that the kernel takes"):
         compiled(conditions)

@@ -19,9 +19,7 @@ from pyrunc.seccomp import Filter, cache, filter_for
 
 pyseccomp = pytest.importorskip("pyseccomp")
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="the calls used here are those of x86_64"
-)
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the calls used here are those of x86_64")
 
 SECCOMP, MKDIR, GETPPID, PERSONALITY = 317, 83, 110, 135
 PR_SET_NO_NEW_PRIVS = 38

@@ -56,9 +56,7 @@ class Canary:
 @contextmanager
 def swapping(one: Path, two: Path) -> Iterator[None]:
     """While the block runs, another process exchanges two paths all the time."""
-    process = subprocess.Popen(
-        [sys.executable, "-ISc", _SWAP, str(one), str(two)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-ISc", _SWAP, str(one), str(two)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

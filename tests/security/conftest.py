@@ -31,7 +31,7 @@ def runtime(request: pytest.FixtureRequest, launcher: str, root_dir: Path) -> It
     program = launcher
     if errno:
         wrapper = root_dir / "pyrunc-without"
-        wrapper.write_text(f"#!/bin/sh\nexec {sys.executable} -IS {FORBID} {number} {errno} {launcher} \"$@\"\n")
+        wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {FORBID} {number} {errno} {launcher} "$@"\n')
         wrapper.chmod(0o755)
         program = str(wrapper)
     it = Runtime(program, root_dir / "pyrunc")

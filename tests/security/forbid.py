@@ -1,6 +1,6 @@
 """Execute a program under a seccomp filter that refuses system calls, as old kernels and containers around it do.
 
-    python3 forbid.py NUMBER[,NUMBER]... ERRNO PROGRAM [ARGUMENT]...
+python3 forbid.py NUMBER[,NUMBER]... ERRNO PROGRAM [ARGUMENT]...
 """
 
 import ctypes

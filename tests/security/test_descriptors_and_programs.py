@@ -132,8 +132,7 @@ def test_own_program_is_out_of_reach(runtime: Runtime, bundle: MakeBundle) -> No
     to the program of each new process."""
     before = _everything_of_pyruncs(runtime.program)
     everything = {
-        kind: ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"]
-        for kind in ("bounding", "effective", "permitted")
+        kind: ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"] for kind in ("bounding", "effective", "permitted")
     }
     it = bundle({"process": {"capabilities": everything}}).shell(
         """

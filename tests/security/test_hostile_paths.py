@@ -68,9 +68,7 @@ def test_dev_is_a_link_within_the_root(runtime: Runtime, bundle: MakeBundle, can
 
 @pytest.mark.parametrize("name", ["proc", "sys"])
 @pytest.mark.parametrize("target", ["bad", "CANARY"])
-def test_proc_or_sys_is_a_link(
-    runtime: Runtime, bundle: MakeBundle, canary: Canary, name: str, target: str
-) -> None:
+def test_proc_or_sys_is_a_link(runtime: Runtime, bundle: MakeBundle, canary: Canary, name: str, target: str) -> None:
     """CVE-2019-19921, CVE-2023-27561, CVE-2025-54867."""
     it = bundle()
     (it.rootfs / "bad").mkdir()
@@ -114,9 +112,7 @@ def test_mount_point_behind_a_link(
 
 
 @pytest.mark.parametrize("kind", ["tmpfs", "cgroup", "mqueue", "devpts"])
-def test_file_systems_behind_a_link(
-    runtime: Runtime, bundle: MakeBundle, canary: Canary, kind: str
-) -> None:
+def test_file_systems_behind_a_link(runtime: Runtime, bundle: MakeBundle, canary: Canary, kind: str) -> None:
     mount = {"destination": "/link/directory", "type": kind, "source": kind}
     if kind == "tmpfs":
         mount["options"] = ["tmpcopyup", "ro"]  # type: ignore[assignment]
@@ -126,9 +122,7 @@ def test_file_systems_behind_a_link(
     canary.check()
 
 
-def test_fifo_where_the_image_has_a_link(
-    runtime: Runtime, bundle: MakeBundle, canary: Canary
-) -> None:
+def test_fifo_where_the_image_has_a_link(runtime: Runtime, bundle: MakeBundle, canary: Canary) -> None:
     """Mode and owner of a node are given to the node, not to what a link in its place leads to."""
     fifo = {"path": "/vol/fifo", "type": "p", "fileMode": 0o601, "uid": 7, "gid": 8}
     it = bundle({"linux": {"devices": [fifo]}})
@@ -148,9 +142,7 @@ def test_fifo_where_the_image_has_a_link(
     assert runtime.run(it, check=True).stdout == "prw------x 7 8\n"
 
 
-def test_device_where_the_image_has_something(
-    runtime: Runtime, bundle: MakeBundle, canary: Canary
-) -> None:
+def test_device_where_the_image_has_something(runtime: Runtime, bundle: MakeBundle, canary: Canary) -> None:
     device = {"path": "/vol/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o601, "uid": 7}
     it = bundle({"linux": {"devices": [device]}})
     (it.rootfs / "vol").symlink_to(canary.path)
@@ -163,9 +155,7 @@ def test_device_where_the_image_has_something(
     canary.check()
 
 
-def test_working_directory_that_is_made(
-    runtime: Runtime, bundle: MakeBundle, canary: Canary
-) -> None:
+def test_working_directory_that_is_made(runtime: Runtime, bundle: MakeBundle, canary: Canary) -> None:
     """What is missing of process.cwd is made in the root too."""
     for cwd in ("/link/new", "/link/new/newer", "/dangling"):
         it = bundle({"process": {"cwd": cwd}}).args("/bin/pwd")
@@ -180,9 +170,7 @@ def test_working_directory_that_is_made(
     [("etc/group", "fifo"), ("etc/group", "enormous")]
     + [("etc/passwd", what) for what in ("fifo", "directory", "proc", "canary", "loop")],
 )
-def test_account_files(
-    runtime: Runtime, bundle: MakeBundle, canary: Canary, name: str, what: str
-) -> None:
+def test_account_files(runtime: Runtime, bundle: MakeBundle, canary: Canary, name: str, what: str) -> None:
     """Neither a FIFO keeps `create` and `exec` waiting, nor does a link lead to the host's accounts."""
     it = bundle({"process": {"user": {"uid": 4711}}}).shell("echo $HOME; exec sleep 100")
     path = it.rootfs / name
@@ -212,9 +200,7 @@ def test_account_files(
 
 
 @pytest.mark.parametrize("program", ["fifo", "directory", "null", "outside"])
-def test_program_that_is_none(
-    runtime: Runtime, bundle: MakeBundle, canary: Canary, program: str
-) -> None:
+def test_program_that_is_none(runtime: Runtime, bundle: MakeBundle, canary: Canary, program: str) -> None:
     """The look for the executable neither opens nor waits for anything."""
     it = bundle().args("/bin/odd")
     path = it.rootfs / "bin/odd"
@@ -235,9 +221,7 @@ def test_program_that_is_none(
     canary.check()
 
 
-def test_bind_mount_of_a_rootfs_that_is_shared(
-    runtime: Runtime, bundle: MakeBundle, canary: Canary
-) -> None:
+def test_bind_mount_of_a_rootfs_that_is_shared(runtime: Runtime, bundle: MakeBundle, canary: Canary) -> None:
     """What is mounted in the container is not seen where the root file system lies."""
     it = bundle().args("/bin/true")
     before = Path("/proc/self/mountinfo").read_text()

@@ -38,9 +38,7 @@ def refused(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def running(
-    launcher: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Runtime, str, Path]]:
+def running(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runtime, str, Path]]:
     """A container that runs for all tests of this file, with an /etc/passwd full of traps."""
     runtime = Runtime(launcher, tmp_path_factory.mktemp("state") / "pyrunc")
     it = make_bundle(tmp_path_factory.mktemp("bundle") / "b", {"process": {"args": ["/bin/sleep", "1000"]}})
@@ -106,9 +104,7 @@ def test_what_is_no_user_of_exec(running: tuple[Runtime, str, Path], user: str) 
 @pytest.mark.parametrize(
     "document", [{"uid": 4294967295, "gid": 0}, {"uid": -1, "gid": 0}, {"uid": 1, "gid": 4294967295}]
 )
-def test_users_of_a_process_file(
-    running: tuple[Runtime, str, Path], tmp_path: Path, document: Json
-) -> None:
+def test_users_of_a_process_file(running: tuple[Runtime, str, Path], tmp_path: Path, document: Json) -> None:
     runtime, id, _ = running
     (tmp_path / "p").write_text(json.dumps({"user": document, "args": ["id"], "cwd": "/"}))
     done = runtime.call("exec", "--process", str(tmp_path / "p"), id)
@@ -135,9 +131,7 @@ def test_capabilities_of_spec_are_not_inheritable(runtime: Runtime, tmp_path: Pa
     assert not sets.get("ambient")
 
 
-@pytest.mark.parametrize(
-    "path", ["../x", "..", "/..", "a/../../x", "/sys/fs/cgroup", "link", "cpu:../x", "a\n"]
-)
+@pytest.mark.parametrize("path", ["../x", "..", "/..", "a/../../x", "/sys/fs/cgroup", "link", "cpu:../x", "a\n"])
 def test_cgroups_of_exec(running: tuple[Runtime, str, Path], path: str) -> None:
     """The group of exec lies below that of the container; where a path may be one's, none is there."""
     runtime, id, _ = running

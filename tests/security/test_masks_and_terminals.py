@@ -23,9 +23,7 @@ def _with_dev(bundle: MakeBundle, dev: Path, *options: str) -> Bundle:
 
 
 @pytest.mark.parametrize("null", ["link", "relative link", "file", "zero", "fifo", "directory", "missing"])
-def test_null_that_is_none(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path, null: str
-) -> None:
+def test_null_that_is_none(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, null: str) -> None:
     """CVE-2025-31133: masking fails, or masks with a true /dev/null; it never binds what was put in its place."""
     dev = tmp_path / "dev"
     dev.mkdir()
@@ -75,9 +73,7 @@ def test_masked_link(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> No
 def test_masks_hold_what_the_container_can_write_to(runtime: Runtime, bundle: MakeBundle) -> None:
     """The shared tmpfs over masked directories is empty and stays so."""
     masked = ["/one", "/two"]
-    everything = {
-        kind: ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"] for kind in ("bounding", "effective", "permitted")
-    }
+    everything = {kind: ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"] for kind in ("bounding", "effective", "permitted")}
     it = bundle({"linux": {"maskedPaths": masked}, "process": {"capabilities": everything}})
     for name in ("one", "two"):
         (it.rootfs / name).mkdir()
@@ -87,9 +83,7 @@ def test_masks_hold_what_the_container_can_write_to(runtime: Runtime, bundle: Ma
     assert done.stdout == "/one:\n\n/two:\n"
 
 
-def test_terminal_with_links_for_terminals(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_terminal_with_links_for_terminals(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """CVE-2025-52565: the terminal is not opened by a name that the container has made."""
     canary = tmp_path / "canary"
     canary.write_text("canary")
@@ -138,9 +132,7 @@ def _in_terminal(runtime: Runtime, it: Bundle) -> str:
     return text.decode(errors="replace")
 
 
-def test_console_link_with_a_terminal(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_console_link_with_a_terminal(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """/dev/console in an image whose /dev is not covered: the mount point is made inside."""
     canary = tmp_path / "canary"
     keep = [it for it in bundle().config["mounts"] if it["destination"] not in ("/dev", "/dev/shm", "/dev/mqueue")]
@@ -159,9 +151,7 @@ def test_console_link_with_a_terminal(
         ("//proc//1/", "tmpfs"),
     ],
 )
-def test_mounts_below_proc(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path, destination: str, kind: str
-) -> None:
+def test_mounts_below_proc(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, destination: str, kind: str) -> None:
     """CVE-2019-16884: what covers files of /proc could take what is written to them."""
     mount: Json = {"destination": destination, "type": kind, "source": str(tmp_path)}
     done = runtime.run(bundle({"mounts": [*bundle().config["mounts"], mount]}))
@@ -252,9 +242,7 @@ def test_another_file_system_as_proc(runtime: Runtime, bundle: MakeBundle, kind:
     assert "cannot be mounted because it is not of type proc (mounts/6/type)" in done.stderr
 
 
-def test_labels_where_the_image_leads_proc_astray(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_labels_where_the_image_leads_proc_astray(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """CVE-2025-52881: the files of labels are the host's, so without a security module there are none, and `create`
     and `exec` fail whatever the container has in their place."""
     enabled = Path("/sys/module/apparmor/parameters/enabled")
@@ -277,9 +265,7 @@ def test_labels_where_the_image_leads_proc_astray(
 
 
 @pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
-def test_no_unmasked_proc_is_left(
-    runtime: Runtime, bundle: MakeBundle, flags: tuple[str, ...]
-) -> None:
+def test_no_unmasked_proc_is_left(runtime: Runtime, bundle: MakeBundle, flags: tuple[str, ...]) -> None:
     """In a user namespace inside, the kernel lets proc be mounted only where a full one is in sight: none is."""
     it = bundle({"process": {"noNewPrivileges": False}}).shell(
         "cd /; unshare -rmpf sh -c 'mkdir -p /p; mount -t proc proc /p && echo LEAKED'; "
@@ -294,9 +280,7 @@ def test_no_unmasked_proc_is_left(
 
 def test_no_pivot_with_every_privilege(runtime: Runtime, bundle: MakeBundle) -> None:
     """--no-pivot leaves the host's root below: not one of its proc and sysfs mounts is there any more."""
-    everything = {
-        kind: ["CAP_SYS_ADMIN", "CAP_SYS_CHROOT"] for kind in ("bounding", "effective", "permitted")
-    }
+    everything = {kind: ["CAP_SYS_ADMIN", "CAP_SYS_CHROOT"] for kind in ("bounding", "effective", "permitted")}
     it = bundle({"process": {"capabilities": everything}}).shell("cat /proc/self/mountinfo")
     lines = runtime.run(it, "--no-pivot", check=True).stdout.splitlines()
     assert sorted(line.split()[4] for line in lines if " - proc " in line and line.split()[3] == "/") == ["/proc"]
@@ -304,9 +288,7 @@ def test_no_pivot_with_every_privilege(runtime: Runtime, bundle: MakeBundle) -> 
 
 
 @pytest.mark.parametrize("spaces", [("user",), ("user", "cgroup"), ()])
-def test_read_only_cgroups(
-    runtime: Runtime, bundle: MakeBundle, spaces: tuple[str, ...]
-) -> None:
+def test_read_only_cgroups(runtime: Runtime, bundle: MakeBundle, spaces: tuple[str, ...]) -> None:
     """CVE-2023-25809: cgroup with "ro" is read-only in each of its mounts, also where the host's is bound."""
     mount = {
         "destination": "/sys/fs/cgroup",
@@ -320,8 +302,10 @@ def test_read_only_cgroups(
         maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
         it.update({"linux": {"uidMappings": maps, "gidMappings": maps}})
     it.save()
-    it.shell("grep ' /sys/fs/cgroup' /proc/mounts; find /sys/fs/cgroup -type d | head -3 | while read d; do "
-             "mkdir $d/new && echo LEAKED; done; true")
+    it.shell(
+        "grep ' /sys/fs/cgroup' /proc/mounts; find /sys/fs/cgroup -type d | head -3 | while read d; do "
+        "mkdir $d/new && echo LEAKED; done; true"
+    )
     done = runtime.run(it)
     assert done.returncode == 0, done.stderr
     assert "LEAKED" not in done.stdout

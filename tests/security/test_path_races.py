@@ -53,9 +53,7 @@ def _race(runtime: Runtime, it: Bundle, volume: Path, canary: Canary) -> list[st
     return said
 
 
-def test_mount_points_that_are_made(
-    runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary
-) -> None:
+def test_mount_points_that_are_made(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary) -> None:
     """CVE-2024-45310: no directory and no file is made outside."""
     file = volume.parent / "source"
     file.write_text("mine")
@@ -71,9 +69,7 @@ def test_mount_points_that_are_made(
     assert not [text for text in said if "temporarily unavailable" in text]
 
 
-def test_nested_mounts(
-    runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary
-) -> None:
+def test_nested_mounts(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary) -> None:
     """CVE-2021-30465: a mount meant for the volume never covers, or shows, anything of the host."""
     inner = volume.parent / "inner-source"
     inner.mkdir()
@@ -87,9 +83,7 @@ def test_nested_mounts(
     _race(runtime, it, volume, canary)
 
 
-def test_link_to_the_hosts_root(
-    runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary
-) -> None:
+def test_link_to_the_hosts_root(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary) -> None:
     """The same with a link to "/": what is mounted there would hide the host, or bring its root in."""
     (volume / "b").unlink()
     (volume / "b").symlink_to("/")
@@ -127,27 +121,21 @@ def test_masks(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canar
     _race(runtime, it, volume, canary)
 
 
-def test_working_directory(
-    runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary
-) -> None:
+def test_working_directory(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary) -> None:
     """process.cwd, for the container and for exec: never outside, and nothing is made there."""
     it = _with(bundle, volume).update({"process": {"cwd": "/vol/a/made"}})
     it.shell("pwd; test -e ptmx && echo LEAKED; test -e ../ptmx && echo LEAKED")
     _race(runtime, it, volume, canary)
 
 
-def test_null_is_exchanged(
-    runtime: Runtime, bundle: MakeBundle, tmp_path: Path, canary: Canary
-) -> None:
+def test_null_is_exchanged(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, canary: Canary) -> None:
     """CVE-2025-31133 as a race: /dev/null and a link to a file of the kernel change places while paths are masked."""
     dev = tmp_path / "dev"
     dev.mkdir()
     for name in ("null", "zero"):
         os.mknod(dev / name, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     (dev / "other").symlink_to("/proc/sys/kernel/core_pattern")
-    keep = [
-        mount for mount in bundle().config["mounts"] if not mount["destination"].startswith("/dev")
-    ]
+    keep = [mount for mount in bundle().config["mounts"] if not mount["destination"].startswith("/dev")]
     bound = {"destination": "/dev", "type": "bind", "source": str(dev), "options": ["rbind"]}
     it = bundle({"mounts": [*keep, bound], "linux": {"maskedPaths": ["/secret"]}}).shell(
         "cat /secret; true 2>/dev/null >>/proc/sys/kernel/core_pattern && echo LEAKED; "

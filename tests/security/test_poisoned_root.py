@@ -105,9 +105,7 @@ def test_values_of_the_environment_are_told_to_nobody(
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o772, 0o1777])
-def test_state_directory_that_others_can_write_to(
-    runtime: Runtime, bundle: MakeBundle, mode: int
-) -> None:
+def test_state_directory_that_others_can_write_to(runtime: Runtime, bundle: MakeBundle, mode: int) -> None:
     runtime.root.mkdir()
     runtime.root.chmod(mode)
     assert "can be written by others" in runtime.run(bundle()).stderr

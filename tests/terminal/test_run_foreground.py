@@ -38,9 +38,7 @@ ON_A_TERMINAL = (
 
 def on_a_terminal(line: list[str]) -> "subprocess.CompletedProcess[bytes]":
     command = [sys.executable, "-c", ON_A_TERMINAL, *line]
-    return subprocess.run(
-        command, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=30
-    )
+    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGRTMIN + 3])

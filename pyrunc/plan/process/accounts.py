@@ -85,7 +85,7 @@ def _entries(text: bytes, name: str, least: int) -> "list[list[bytes]]":
 
 def _lines(text: bytes) -> "list[bytes]":
     """Whole lines only: the last one of a file that was too long may lack the end of a number."""
-    from pyrunc.plan.lookup import FILE_SIZE
+    from pyrunc.plan.process.lookup import FILE_SIZE
 
     if len(text) >= FILE_SIZE:
         text = text[: text.rfind(b"\n") + 1]

@@ -17,9 +17,9 @@ from pyrunc.kernel.uapi import EACCES, ENOENT, O_DIRECTORY, O_NOCTTY, O_NONBLOCK
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Program
 from pyrunc.machine.session import Agent, Session
-from pyrunc.plan import capabilities
-from pyrunc.plan.inroot import open_in_root
-from pyrunc.plan.process import LONGEST_LINE
+from pyrunc.plan.filesystem.inroot import open_in_root
+from pyrunc.plan.process import capabilities
+from pyrunc.plan.process.process import LONGEST_LINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -127,9 +127,7 @@ def mount_point(
     if created is not None:
         p.call("move", 0, dst=created)
     key = Target(root, path, dst, directory, source, nofollow, resolve)
-    open_in_root(
-        p, root, path, dst, flags, resolve=resolve, only=(ENOENT,), error=missing, key=key
-    )
+    open_in_root(p, root, path, dst, flags, resolve=resolve, only=(ENOENT,), error=missing, key=key)
     p.jump(found)
     p.label(missing)
     if created is not None:
@@ -138,9 +136,7 @@ def mount_point(
     parent = p.reg("parent")
     # The directory above may be missing as well: the last open then fails, and is decided outside.
     deeper = Label()
-    open_in_root(
-        p, root, head, parent, O_PATH | O_DIRECTORY, resolve=resolve, only=(ENOENT,), error=deeper, key=key
-    )
+    open_in_root(p, root, head, parent, O_PATH | O_DIRECTORY, resolve=resolve, only=(ENOENT,), error=deeper, key=key)
     name = tail.encode(errors="surrogateescape")
     if directory is None:
         as_file, made = Label("a file"), Label("made")

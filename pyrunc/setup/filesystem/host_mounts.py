@@ -38,11 +38,11 @@ from pyrunc.kernel.uapi import (
 )
 from pyrunc.machine.ops import CONVERSATION, SESSION, At, Label, Program, Reg, Registers, Space, Step, Words
 from pyrunc.machine.session import Agent, Session
-from pyrunc.plan.devices import Node, attributes
-from pyrunc.plan.mountapi import IdMap, mount_attr, set_attributes
+from pyrunc.plan.filesystem.devices import Node, attributes
+from pyrunc.plan.filesystem.mountapi import IdMap, mount_attr, set_attributes
 from pyrunc.plan.namespaces import show
 from pyrunc.plan.userns_owner import become_owner, owner_of
-from pyrunc.setup import step_errors
+from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import own_capabilities
 
 TYPE_CHECKING = False

@@ -15,7 +15,7 @@ def schema_dir() -> str:
 
     Raises FileNotFoundError where neither exists.
     """
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     for directory in (os.path.join(package, "schemas"), os.path.join(package, "../schemas")):
         if os.path.isfile(os.path.join(directory, "config.json")):
             return os.path.normpath(directory)

@@ -33,9 +33,9 @@ from pyrunc.kernel.uapi import (
     makedev,
 )
 from pyrunc.machine.ops import At, Label, Program, Reg, Space
-from pyrunc.plan.inroot import clean, mount_point, open_in_root
-from pyrunc.plan.mountapi import attach
-from pyrunc.plan.mounts import Context
+from pyrunc.plan.filesystem.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.filesystem.mountapi import attach
+from pyrunc.plan.filesystem.mounts import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def is_fresh(config: "Config") -> bool:
 
 
 class Node:
-    """Key of a step that makes a node: where it cannot, or something is there, setup/device_nodes.py decides.
+    """Key of a step that makes a node; setup/filesystem/device_nodes.py decides where it cannot, or something is there.
 
     root, parent: registers of the root and of the node's folder. made: where to go on when nothing is left to do.
     host: the host has to make it, since a user namespace can not; the step is a sync then.
@@ -127,9 +127,7 @@ class Node:
 
     __slots__ = ("device", "host", "made", "name", "parent", "path", "pointer", "root")
 
-    def __init__(
-        self, device: "Device", pointer: str, root: Reg, parent: Reg, made: Label, *, host: bool
-    ) -> None:
+    def __init__(self, device: "Device", pointer: str, root: Reg, parent: Reg, made: Label, *, host: bool) -> None:
         self.device = device
         self.pointer = pointer
         self.path = clean(device["path"])
@@ -148,9 +146,7 @@ def attributes(device: "Device") -> "tuple[int, int, int, int]":
     return mode, number, device.get("uid") or 0, device.get("gid") or 0
 
 
-def _device(
-    p: Program, device: "Device", pointer: str, dev: Reg, context: Context, fresh: bool
-) -> None:
+def _device(p: Program, device: "Device", pointer: str, dev: Reg, context: Context, fresh: bool) -> None:
     path = clean(device["path"])
     p.about(f'error creating device node "/{path}"', pointer)
     mode, number, uid, gid = attributes(device)
@@ -224,12 +220,9 @@ def own_node(p: Program, device: "Device", parent: Reg, name: bytes) -> None:
 
 def verify_null(p: Program, root: Reg, dst: Reg, missing: Label) -> None:
     """Open the container's /dev/null and make sure that it is one (CVE-2025-31133)."""
-    open_in_root(
-        p, root, "dev/null", dst, resolve=RESOLVE_NO_SYMLINKS, only=(ENOENT,), error=missing
-    )
+    open_in_root(p, root, "dev/null", dst, resolve=RESOLVE_NO_SYMLINKS, only=(ENOENT,), error=missing)
     stat = Space(STATX_SIZE_OF, "statx")
     p.call("statx", dst, b"", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE, stat)
     p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFCHR, EINVAL, key="not null")
     p.check(At(stat, STATX_RDEV_MAJOR_AT), 4, 0xFFFFFFFF, 1, EINVAL, key="not null")
     p.check(At(stat, STATX_RDEV_MINOR_AT), 4, 0xFFFFFFFF, 3, EINVAL, key="not null")
-

@@ -39,8 +39,8 @@ from pyrunc.kernel.uapi import (
     SYSFS_MAGIC,
 )
 from pyrunc.machine.ops import At, Label, Program, Reg, Space
-from pyrunc.plan.inroot import clean, mount_point, open_in_root
-from pyrunc.plan.mountapi import (
+from pyrunc.plan.filesystem.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.filesystem.mountapi import (
     LONGEST_STRING,
     BindSource,
     CopyUp,
@@ -52,20 +52,14 @@ from pyrunc.plan.mountapi import (
     propagate,
     set_attributes,
 )
-from pyrunc.plan.mountoptions import Options, split_data
+from pyrunc.plan.filesystem.mountoptions import Options, split_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.config.types import Mount
 
 # What a plain `bind,ro` takes away besides what it names, as mount(8) does it: a remount sets exactly the flags given.
-SETTABLE = (
-    MOUNT_ATTR_RDONLY
-    | MOUNT_ATTR_NOSUID
-    | MOUNT_ATTR_NODEV
-    | MOUNT_ATTR_NOEXEC
-    | MOUNT_ATTR_NOSYMFOLLOW
-)
+SETTABLE = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW
 
 _MOST_LATE = 64  # each keeps a register; what comes after them is read-only at once
 _WHOLE = 0xFFFFFFFFFFFFFFFF
@@ -217,9 +211,7 @@ def bind_attributes(p: Program, fd: Reg, options: Options) -> None:
     p.label(done)
 
 
-def _bind(
-    p: Program, index: int, target: str, mount: "Mount", options: Options, context: Context
-) -> None:
+def _bind(p: Program, index: int, target: str, mount: "Mount", options: Options, context: Context) -> None:
     source_path = mount.get("source") or ""
     if not source_path.startswith("/"):
         source_path = f"{context.bundle}/{source_path}"
@@ -344,7 +336,7 @@ def _filesystem(
         set_attributes(p, fd, mount_attr(attributes), recursive=True)
         p.label(made)
     elif any(len(word.encode(errors="surrogateescape")) > LONGEST_STRING for word in words):
-        from pyrunc.plan.longmount import long_filesystem
+        from pyrunc.plan.filesystem.longmount import long_filesystem
 
         long_filesystem(p, kind, source, words[1:], place, fd, f"/mounts/{index}")
         set_attributes(p, fd, mount_attr(attributes, MOUNT_ATTR__ATIME))
@@ -400,9 +392,7 @@ def read_only_late(p: Program, context: Context) -> None:
         p.close(fd)
 
 
-def _remount(
-    p: Program, index: int, target: str, mount: "Mount", options: Options, context: Context
-) -> None:
+def _remount(p: Program, index: int, target: str, mount: "Mount", options: Options, context: Context) -> None:
     fd = p.reg("mount")
     open_in_root(p, context.root, target, fd)
     set_attributes(p, fd, mount_attr(options.set, options.clear & ~(options.set & ~MOUNT_ATTR__ATIME)))
@@ -411,9 +401,7 @@ def _remount(
     p.close(fd)
 
 
-def _cgroup(
-    p: Program, index: int, target: str, mount: "Mount", options: Options, context: Context
-) -> None:
+def _cgroup(p: Program, index: int, target: str, mount: "Mount", options: Options, context: Context) -> None:
     """The cgroup file system: the container's own part of it with a cgroup namespace, and without one too where the
     kernel only lets the host's be bound (CVE-2023-25809: read-only stays read-only)."""
     fd, place = p.reg("cgroup2"), p.reg("target")

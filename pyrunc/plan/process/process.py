@@ -31,8 +31,8 @@ from pyrunc.kernel.uapi import (
 )
 from pyrunc.machine.ops import SESSION, At, Fd, Label, Program, Ref, Reg, Space, Words
 from pyrunc.machine.session import EXECUTES, NOT_EXECUTED
-from pyrunc.plan import capabilities
-from pyrunc.plan.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.filesystem.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.process import capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ if TYPE_CHECKING:
     from pyrunc.plan.hooks import Prepared
     from pyrunc.plan.waiting import Gate
 
-RLIMITS = (
-    "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO "
-    "RTTIME"
-).split()
+RLIMITS = ("CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME").split()
 RLIMIT_NUMBERS = {f"RLIMIT_{name}": number for number, name in enumerate(RLIMITS)}
 _NOFILE = 7
 # Below this, a limit on descriptors would hit pyrunc-init itself while it waits; it is set at the very end then.
@@ -182,9 +179,7 @@ def user(p: Program, process: "Process", pointer: str, *, deny_setgroups: bool) 
     p.call("umask", DEFAULT_UMASK if umask is None else umask)
 
 
-def only_what_is_needed(
-    p: Program, lowest: int, needed: "tuple[Fd | None, ...]"
-) -> "list[Fd | None]":
+def only_what_is_needed(p: Program, lowest: int, needed: "tuple[Fd | None, ...]") -> "list[Fd | None]":
     """Close every descriptor but the container's, the session and what is needed, which get fixed numbers behind
     the container's.
 
@@ -228,7 +223,7 @@ def become(
     sets = capabilities.Sets(process.get("capabilities"))
     no_new_privileges = bool(process.get("noNewPrivileges"))
     if seccomp:
-        from pyrunc.plan.seccomp_filter import load_filter
+        from pyrunc.plan.process.seccomp_filter import load_filter
     rlimits(p, process, pointer, late=True)
     user(p, process, pointer, deny_setgroups=deny_setgroups)
     change_directory_as_user(p, process, pointer)
@@ -304,11 +299,7 @@ def check_capabilities(wanted: int, have: int) -> None:
     """Raise Error where a capability is asked for that pyrunc does not have itself: execve would come too late
     to tell."""
     if wanted & ~have:
-        missing = [
-            f"CAP_{name}"
-            for number, name in enumerate(capabilities.NAMES)
-            if (wanted & ~have) >> number & 1
-        ]
+        missing = [f"CAP_{name}" for number, name in enumerate(capabilities.NAMES) if (wanted & ~have) >> number & 1]
         raise Error(
             f"unable to apply caps: operation not permitted (process/capabilities): {', '.join(missing)}",
             pointer="/process/capabilities",

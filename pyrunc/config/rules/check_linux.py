@@ -5,9 +5,9 @@ Import cost: posix and pyrunc's own modules.
 
 import posix
 
-from pyrunc.config.check_resources import check_resources
-from pyrunc.config.names import IPC_SYSCTLS
-from pyrunc.config.refusal import escaped, refuse
+from pyrunc.config.rules.check_resources import check_resources
+from pyrunc.config.rules.names import IPC_SYSCTLS
+from pyrunc.config.rules.refusal import escaped, refuse
 from pyrunc.errors import strerror
 
 TYPE_CHECKING = False
@@ -48,9 +48,7 @@ def check_linux(linux: "Linux", namespaces: "dict[str, str]", *, euid: int) -> "
         ("readonlyPaths", linux.get("readonlyPaths", ())),
     ):
         if paths and "mount" not in namespaces:
-            refuse(
-                "unable to restrict sys entries without a private MNT namespace", "/linux/" + kind
-            )
+            refuse("unable to restrict sys entries without a private MNT namespace", "/linux/" + kind)
         for index, path in enumerate(paths):
             if path[:1] != "/":
                 refuse(f'path "{path}" must be absolute', f"/linux/{kind}/{index}")
@@ -58,9 +56,7 @@ def check_linux(linux: "Linux", namespaces: "dict[str, str]", *, euid: int) -> "
     if linux.get("netDevices"):
         _check_interfaces(linux["netDevices"], namespaces, euid)
     if ".." in linux.get("cgroupsPath", "").split("/"):
-        refuse(
-            f'cgroupsPath "{linux["cgroupsPath"]}" must not have ".." in it', "/linux/cgroupsPath"
-        )
+        refuse(f'cgroupsPath "{linux["cgroupsPath"]}" must not have ".." in it', "/linux/cgroupsPath")
     if "resources" in linux:
         check_resources(linux["resources"], "/linux/resources")
     for name in linux.get("sysctl", ()):
@@ -105,8 +101,7 @@ def _check_user_namespace(linux: "Linux", namespaces: "dict[str, str]") -> None:
         if mappings:
             if "user" not in namespaces:
                 refuse(
-                    "user namespace mappings specified,"
-                    " but user namespace isn't enabled in the config",
+                    "user namespace mappings specified, but user namespace isn't enabled in the config",
                     pointer,
                 )
             check_mappings(mappings, pointer)
@@ -154,13 +149,9 @@ def _check_devices(devices: "Iterable[Device]") -> None:
                     )
 
 
-def _check_interfaces(
-    devices: "dict[str, NetDevice]", namespaces: "dict[str, str]", euid: int
-) -> None:
+def _check_interfaces(devices: "dict[str, NetDevice]", namespaces: "dict[str, str]", euid: int) -> None:
     if "network" not in namespaces:
-        refuse(
-            "unable to move network devices without a private NET namespace", "/linux/netDevices"
-        )
+        refuse("unable to move network devices without a private NET namespace", "/linux/netDevices")
     if euid:
         refuse("network devices are not supported for rootless containers", "/linux/netDevices")
     seen: set[str] = set()
@@ -201,13 +192,8 @@ def _check_sysctl(name: str, namespaces: "dict[str, str]") -> None:
         if joined is None or (joined and _is_own_network(joined, pointer)):
             refuse(f'sysctl "{name}" not allowed in host network namespace', pointer)
     elif dotted == "kernel.hostname" and "uts" in namespaces:
-        refuse(
-            f'sysctl "{name}" is not allowed as it conflicts with the OCI "hostname" field', pointer
-        )
-    elif not (
-        (dotted == "kernel.domainname" and "uts" in namespaces)
-        or (parts[0] == "user" and "user" in namespaces)
-    ):
+        refuse(f'sysctl "{name}" is not allowed as it conflicts with the OCI "hostname" field', pointer)
+    elif not ((dotted == "kernel.domainname" and "uts" in namespaces) or (parts[0] == "user" and "user" in namespaces)):
         refuse(f'sysctl "{name}" is not in a separate kernel namespace', pointer)
 
 
@@ -273,7 +259,6 @@ def _check_memory_policy(policy: "MemoryPolicy") -> None:
     flags = policy.get("flags", ())
     if "MPOL_F_STATIC_NODES" in flags and "MPOL_F_RELATIVE_NODES" in flags:
         refuse(
-            "invalid memory policy flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES"
-            " exclude each other",
+            "invalid memory policy flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other",
             pointer + "/flags",
         )

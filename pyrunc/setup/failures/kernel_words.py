@@ -8,8 +8,8 @@ from pyrunc import didyoumean
 from pyrunc.errors import Error
 from pyrunc.machine.ops import CONVERSATION, Program, Registers, Space
 from pyrunc.machine.session import Lost
-from pyrunc.plan.mountoptions import known_options
-from pyrunc.setup import step_errors
+from pyrunc.plan.filesystem.mountoptions import known_options
+from pyrunc.setup.failures import step_errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from pyrunc.kernel.uapi import (
     OPEN_TREE_CLONE,
 )
 from pyrunc.machine.ops import Label, Program, Reg
-from pyrunc.plan.mountapi import BindSource, mount_attr, set_attributes
-from pyrunc.plan.mountoptions import PROPAGATION
+from pyrunc.plan.filesystem.mountapi import BindSource, mount_attr, set_attributes
+from pyrunc.plan.filesystem.mountoptions import PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """Device nodes that need decisions (config-linux.md, "Devices"): something is in their place, the kernel refuses
 mknod(2), or there is a user namespace, which cannot make any.
 
-The usual case is a single step of the plan (plan/devices.py). What is there already has to be the device that is asked
-for. A node that the container's init may not make is made by the host, on a tmpfs of its own from where it is bound;
-and where not even the host may, the host's own node is bound.
+The usual case is a single step of the plan (plan/filesystem/devices.py). What is there already has to be the device
+that is asked for. A node that the container's init may not make is made by the host, on a tmpfs of its own from where
+it is bound; and where not even the host may, the host's own node is bound.
 
 Import cost: that of setup.host_mounts and setup.path_walk.
 """
@@ -38,18 +38,18 @@ from pyrunc.kernel.uapi import (
     STATX_TYPE,
 )
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Reg, Registers, Space
-from pyrunc.plan.devices import TYPES, Node, bind_device, same_device
-from pyrunc.plan.inroot import Target
-from pyrunc.plan.mountapi import attach
-from pyrunc.setup import step_errors
-from pyrunc.setup.host_mounts import lend
-from pyrunc.setup.path_walk import Walk
+from pyrunc.plan.filesystem.devices import TYPES, Node, bind_device, same_device
+from pyrunc.plan.filesystem.inroot import Target
+from pyrunc.plan.filesystem.mountapi import attach
+from pyrunc.setup.failures import step_errors
+from pyrunc.setup.filesystem.host_mounts import lend
+from pyrunc.setup.filesystem.path_walk import Walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.machine.ops import Step
     from pyrunc.machine.session import Session
-    from pyrunc.setup.host_mounts import HostMounts
+    from pyrunc.setup.filesystem.host_mounts import HostMounts
 
 _CAP_MKNOD = 27
 

@@ -1,6 +1,6 @@
 """Walking a path below a root by descriptors, one component at a time, in a conversation with pyrunc-init.
 
-It serves where openat2(2) in a step of the plan (plan/inroot.py) does not:
+It serves where openat2(2) in a step of the plan (plan/filesystem/inroot.py) does not:
 
 - mount points that need decisions: several missing directories, dangling symbolic links;
 - kernels, or seccomp filters around pyrunc, that have no openat2.
@@ -35,7 +35,7 @@ from pyrunc.kernel.uapi import (
     STATX_TYPE,
 )
 from pyrunc.machine.ops import CONVERSATION, At, Program, Reg, Registers, Space, Words
-from pyrunc.plan.inroot import Target
+from pyrunc.plan.filesystem.inroot import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Compile the schemas to pyrunc/config/_validator.py, a module of plain ifs.
+"""Compile the schemas to pyrunc/config/schema/_validator.py, a module of plain ifs.
 
-    python -m pyrunc.config.compile_schema SCHEMA_DIRECTORY OUTPUT_FILE
+    python -m pyrunc.config.schema.compile_schema SCHEMA_DIRECTORY OUTPUT_FILE
 
 Run when the package is built. The module has one function for each root document and answers
 only whether a value is valid; pyrunc.config.explain says why one is not. A keyword that is not
@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any
 
-from pyrunc.config.patterns import MATCHERS
-from pyrunc.config.schemas import Schema, load_all, resolve
+from pyrunc.config.schema.patterns import MATCHERS
+from pyrunc.config.schema.schemas import Schema, load_all, resolve
 
 ROOTS = {
     "resources": "#/$defs/linux.json/$defs/resources",
@@ -31,13 +31,13 @@ MEMBERS = {
 ANNOTATIONS = {"description", "title", "x-section", "x-error", "x-missing", "$defs"}
 
 HEADER = '''\
-"""Generated from schemas/*.json by pyrunc.config.compile_schema; do not edit.
+"""Generated from schemas/*.json by pyrunc.config.schema.compile_schema; do not edit.
 
 Each function says whether a value is valid. `A` stands for an absent member: its type is none
 of those that JSON has, so a required member needs no test of its own.
 """
 
-from pyrunc.config.patterns import {patterns}
+from pyrunc.config.schema.patterns import {patterns}
 
 A = object()
 
@@ -79,15 +79,11 @@ class Compiler:
             name = f"{base}_{number}"
         self.names[id(schema)] = name
         self.functions[name] = ""  # keep the name while its members are compiled
-        self.functions[name] = "\n".join(
-            [f"def {name}(x: object) -> bool:", *self.object(schema, name)]
-        )
+        self.functions[name] = "\n".join([f"def {name}(x: object) -> bool:", *self.object(schema, name)])
         return name
 
     def object(self, schema: Schema, name: str) -> list[str]:
-        self.known(
-            schema, "properties", "required", "additionalProperties", "propertyNames", "anyOf"
-        )
+        self.known(schema, "properties", "required", "additionalProperties", "propertyNames", "anyOf")
         lines = ["    if type(x) is not dict:", "        return False"]
         if "propertyNames" in schema:
             if schema["propertyNames"] != {"minLength": 1}:
@@ -97,10 +93,7 @@ class Compiler:
             if set(branch) != {"required"}:
                 raise SystemExit("anyOf: only required is supported")
         if "anyOf" in schema:
-            branches = [
-                " and ".join(f'"{member}" in x' for member in branch["required"])
-                for branch in schema["anyOf"]
-            ]
+            branches = [" and ".join(f'"{member}" in x' for member in branch["required"]) for branch in schema["anyOf"]]
             lines += [f"    if not ({' or '.join(branches)}):", "        return False"]
         properties = schema.get("properties", {})
         required = set(schema.get("required", ()))
@@ -119,9 +112,7 @@ class Compiler:
         lines.append("    return True")
         return lines
 
-    def statements(
-        self, schema: Schema, variable: str, level: int, name: str, optional: bool = False
-    ) -> list[str]:
+    def statements(self, schema: Schema, variable: str, level: int, name: str, optional: bool = False) -> list[str]:
         """Statements that return False where the variable's value is invalid."""
         schema = self.target(schema)
         space = "    " * level
@@ -174,7 +165,7 @@ class Compiler:
             tests.append(f"not {variable}")
         if "pattern" in schema:
             if schema["pattern"] not in MATCHERS:
-                raise SystemExit(f"pattern {schema['pattern']}: not in pyrunc.config.patterns")
+                raise SystemExit(f"pattern {schema['pattern']}: not in pyrunc.config.schema.patterns")
             matcher = MATCHERS[schema["pattern"]].__name__
             self.patterns.add(matcher)
             tests.append(f"not {matcher}({variable})")
@@ -191,14 +182,11 @@ class Compiler:
         if "additionalProperties" in schema:
             within = self.spellings(schema["additionalProperties"])
             return {"*": ("*", within)} if within else {}
-        return {
-            name.lower(): (name, self.spellings(value))
-            for name, value in schema.get("properties", {}).items()
-        }
+        return {name.lower(): (name, self.spellings(value)) for name, value in schema.get("properties", {}).items()}
 
 
 def compile_schemas(schemas: dict[str, Schema]) -> str:
-    """The text of the module for schemas as pyrunc.config.schemas.load_all returns them."""
+    """The text of the module for schemas as pyrunc.config.schema.schemas.load_all returns them."""
     compiler = Compiler(schemas)
     for name, reference in ROOTS.items():
         compiler.function({"$ref": reference}, name)

@@ -19,7 +19,7 @@ from pyrunc.kernel.uapi import (
     RESOLVE_NO_XDEV,
 )
 from pyrunc.machine.ops import Label, Program, Ref, Reg
-from pyrunc.plan.inroot import open_how
+from pyrunc.plan.filesystem.inroot import open_how
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

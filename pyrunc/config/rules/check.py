@@ -5,11 +5,11 @@ Import cost: posix and pyrunc's own modules.
 
 import posix
 
-from pyrunc.config import _validator
-from pyrunc.config.check_linux import check_linux, check_mappings, collect_namespaces, is_mapped
-from pyrunc.config.check_process import check_process
-from pyrunc.config.names import ENGINE_OPTIONS, MOUNT_OPTIONS
-from pyrunc.config.refusal import refuse
+from pyrunc.config.rules.check_linux import check_linux, check_mappings, collect_namespaces, is_mapped
+from pyrunc.config.rules.check_process import check_process
+from pyrunc.config.rules.names import ENGINE_OPTIONS, MOUNT_OPTIONS
+from pyrunc.config.rules.refusal import refuse
+from pyrunc.config.schema import _validator
 from pyrunc.errors import strerror
 
 TYPE_CHECKING = False
@@ -130,9 +130,7 @@ def _check_user(config: "Config", namespaces: "dict[str, str]") -> None:
             refuse(f"{text} gid {group}", f"/process/user/additionalGids/{index}")
 
 
-def _check_mount(
-    mount: "Mount", pointer: str, linux: "Linux", namespaces: "dict[str, str]", euid: int
-) -> "list[str]":
+def _check_mount(mount: "Mount", pointer: str, linux: "Linux", namespaces: "dict[str, str]", euid: int) -> "list[str]":
     options = mount.get("options", [])
     kind = mount.get("type", "")
     bind = "bind" in options or "rbind" in options or kind == "bind"
@@ -145,12 +143,7 @@ def _check_mount(
             refuse("a bind mount needs a source", pointer + "/source")
     elif not kind and not remount:
         refuse("a mount that is no bind mount needs a type", pointer + "/type")
-    if (
-        "uidMappings" in mount
-        or "gidMappings" in mount
-        or "idmap" in options
-        or "ridmap" in options
-    ):
+    if "uidMappings" in mount or "gidMappings" in mount or "idmap" in options or "ridmap" in options:
         _check_id_mapped(mount, pointer, bind, namespaces, euid)
     if euid and namespaces.get("user") == "":
         _check_owner(data, options, pointer, linux)
@@ -179,9 +172,7 @@ def _check_bind_data(data: "list[str]", options: "list[str]", pointer: str) -> "
     return [f"{','.join(data)} is ignored: {text} ({where})"]
 
 
-def _check_id_mapped(
-    mount: "Mount", pointer: str, bind: bool, namespaces: "dict[str, str]", euid: int
-) -> None:
+def _check_id_mapped(mount: "Mount", pointer: str, bind: bool, namespaces: "dict[str, str]", euid: int) -> None:
     """config.md, "Linux mount options": idmap; mount_setattr(2), "ID-mapped mounts"."""
     uids, gids = mount.get("uidMappings", []), mount.get("gidMappings", [])
     if not uids and not gids:
@@ -213,8 +204,7 @@ def _check_owner(data: "list[str]", options: "list[str]", pointer: str, linux: "
         mappings = linux.get("uidMappings", []) if name == "uid" else linux.get("gidMappings", [])
         if not is_mapped(int(value), mappings):
             refuse(
-                f"cannot specify {name}= mount options for unmapped {name}"
-                f" in rootless containers: {option}",
+                f"cannot specify {name}= mount options for unmapped {name} in rootless containers: {option}",
                 f"{pointer}/options/{options.index(option)}",
             )
 

@@ -2,8 +2,8 @@
 
 from pyrunc.errors import Error, ExecError, strerror
 from pyrunc.kernel.uapi import EAGAIN, EBUSY, ELOOP, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP, RESOLVE_NO_SYMLINKS
+from pyrunc.plan.filesystem.inroot import Target
 from pyrunc.plan.hooks import NOT_EXECUTED, TIMED_OUT, HookFailed
-from pyrunc.plan.inroot import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ _FOUND = {
     "not proc": "cannot be mounted because it is not of type proc",
     "in proc": "cannot be mounted because a symbolic link in the root file system leads it inside /proc",
     "in sys": "cannot be mounted because a symbolic link in the root file system leads it inside /sys",
-    "deadline on cpuset": "process scheduler can't be used together with AllowedCPUs"
-    " (linux/resources/cpu/cpus)",
+    "deadline on cpuset": "process scheduler can't be used together with AllowedCPUs (linux/resources/cpu/cpus)",
     "profile not loaded": "profile not loaded",
     "no apparmor": "apparmor is not enabled in this kernel, or the name is not a profile's",
     "not null": "/dev/null in the container is not the null device",
@@ -89,9 +88,7 @@ def hook_failed(key: object, data: bytes) -> Error:
     return failure(kind, index, f"{status_text(status)}, output: {text}")
 
 
-def told(
-    why: str, at: str, name: str, short: str, errno: int, key: object, prefix: str = ""
-) -> Error:
+def told(why: str, at: str, name: str, short: str, errno: int, key: object, prefix: str = "") -> Error:
     """The same from a step's parts, as they are kept for `start`."""
     where = f"{why} ({at[1:]})" if at else why
     if key == "exec":

@@ -15,9 +15,9 @@ from pyrunc.kernel.uapi import (
     OPEN_TREE_CLONE,
 )
 from pyrunc.machine.ops import Label, Program, Reg
-from pyrunc.plan.devices import verify_null
-from pyrunc.plan.inroot import clean, is_directory, open_in_root
-from pyrunc.plan.mountapi import attach, mount_attr, new_filesystem, set_attributes
+from pyrunc.plan.filesystem.devices import verify_null
+from pyrunc.plan.filesystem.inroot import clean, is_directory, open_in_root
+from pyrunc.plan.filesystem.mountapi import attach, mount_attr, new_filesystem, set_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,4 +113,3 @@ def read_only_paths(p: Program, linux: "Linux", root: Reg) -> None:
         p.label(skip)
         p.registers.give(mount)
         p.registers.give(place)
-

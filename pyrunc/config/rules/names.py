@@ -36,7 +36,6 @@ ENGINE_OPTIONS = frozenset(("", "z", "Z", "U", "copy", "nocopy"))
 """What podman and buildah leave among a bind mount's options of what they have seen to themselves."""
 
 IPC_SYSCTLS = frozenset(
-    "kernel." + name
-    for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
+    "kernel." + name for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
 """Kernel parameters that each IPC namespace has, besides those below fs.mqueue."""

@@ -24,8 +24,8 @@ from pyrunc.kernel.uapi import (
     STATX_TYPE,
 )
 from pyrunc.machine.ops import At, Label, Program, Reg, Space
-from pyrunc.plan import capabilities
-from pyrunc.plan.inroot import open_in_root
+from pyrunc.plan.filesystem.inroot import open_in_root
+from pyrunc.plan.process import capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,9 +138,7 @@ def note_file(p: Program, root: Reg, path: str, space: Space) -> None:
     p.registers.give(fd)
 
 
-def look_up(
-    p: Program, process: "Process", root: Reg, pointer: str, own: "tuple[int, int]" = (0, 0)
-) -> LookUp:
+def look_up(p: Program, process: "Process", root: Reg, pointer: str, own: "tuple[int, int]" = (0, 0)) -> LookUp:
     """Look for the executable as the user would see it, and read /etc/passwd where HOME is wanted.
 
     own: the uid and gid that the process has until it becomes the user; in a user namespace that maps no root, others.

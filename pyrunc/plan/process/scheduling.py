@@ -51,7 +51,7 @@ MEMORY_FLAGS = {
     "MPOL_F_RELATIVE_NODES": 1 << 14,
     "MPOL_F_STATIC_NODES": 1 << 15,
 }
-_MOST_NODES = 1024  # MAX_NUMNODES at its largest; config/check_linux.py refuses more
+_MOST_NODES = 1024  # MAX_NUMNODES at its largest; config/rules/check_linux.py refuses more
 
 PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 

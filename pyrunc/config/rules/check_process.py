@@ -3,8 +3,8 @@
 Import cost: pyrunc's own modules.
 """
 
-from pyrunc.config.names import CAPABILITIES
-from pyrunc.config.refusal import refuse
+from pyrunc.config.rules.names import CAPABILITIES
+from pyrunc.config.rules.refusal import refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

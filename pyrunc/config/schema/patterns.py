@@ -46,12 +46,7 @@ def access(text: str) -> bool:
 def page_size(text: str) -> bool:
     """A size as in the names of the hugetlb files: 64KB, 2MB, 1GB."""
     number = text[:-2]
-    return (
-        text[-2:] in ("KB", "MB", "GB")
-        and number != ""
-        and number[0] != "0"
-        and _DIGITS.issuperset(number)
-    )
+    return text[-2:] in ("KB", "MB", "GB") and number != "" and number[0] != "0" and _DIGITS.issuperset(number)
 
 
 def bandwidth(text: str) -> bool:

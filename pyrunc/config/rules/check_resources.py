@@ -3,7 +3,7 @@
 Import cost: pyrunc's own modules.
 """
 
-from pyrunc.config.refusal import escaped, refuse
+from pyrunc.config.rules.refusal import escaped, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

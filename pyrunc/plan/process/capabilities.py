@@ -30,7 +30,7 @@ SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 
 def bits(names: "list[str] | None") -> int:
-    """A set as a number; names that no capability has are left out (config/check.py warns of them)."""
+    """A set as a number; names that no capability has are left out (config/rules/check.py warns of them)."""
     value = 0
     for name in names or ():
         number = NUMBERS.get(name.upper())
@@ -91,6 +91,4 @@ def apply(p: Program, sets: Sets) -> None:
     p.call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, ok=(EINVAL,))
     for number in range(LAST + 1):
         if sets.ambient >> number & 1:
-            p.call(
-                "prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0, ok=(EPERM, EINVAL)
-            )
+            p.call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0, ok=(EPERM, EINVAL))

@@ -6,7 +6,7 @@ fsconfig takes strings of up to 255 bytes only; mount(2) a page of them all. Imp
 from pyrunc.errors import ConfigError
 from pyrunc.kernel.uapi import AT_EMPTY_PATH, MNT_DETACH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE
 from pyrunc.machine.ops import Program, Reg
-from pyrunc.plan.inroot import open_in_root
+from pyrunc.plan.filesystem.inroot import open_in_root
 
 # Words that mount(2) takes as flags; their opposites are what it does without.
 FLAGS = {"ro": 1, "sync": 1 << 4, "mand": 1 << 6, "dirsync": 1 << 7, "lazytime": 1 << 25}

@@ -1,0 +1,1 @@
+"""What a configuration has to say beyond its schema."""

@@ -1,0 +1,1 @@
+"""The schemas, and the validator that is compiled from them."""

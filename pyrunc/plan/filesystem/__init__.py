@@ -1,0 +1,1 @@
+"""The root file system as steps: mounts, devices, masked paths, and the root itself."""
