@@ -24,7 +24,7 @@ from pyrunc.kernel.uapi import (
 from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers
 from pyrunc.plan import console, namespaces, waiting
 from pyrunc.plan import sysctl as sysctls
-from pyrunc.plan.filesystem import devices, masks, mounts, rootfs
+from pyrunc.plan.filesystem import devices, masks, mount_entry, mounts, rootfs
 from pyrunc.plan.process import affinity, capabilities, lookup, process
 
 TYPE_CHECKING = False
@@ -280,7 +280,7 @@ def _root_file_system(
     p = plan.child
     linux = config.get("linux") or {}
     rootfs.enter(p, config, facts.rootfs, root)
-    context = mounts.Context(root, facts.bundle, facts.rootfs)
+    context = mount_entry.Context(root, facts.bundle, facts.rootfs)
     context.userns = spaces.has("user") or not facts.privileged
     context.cgroup_ns = bool(spaces.has("cgroup"))
     context.cgroup_root = facts.cgroup_mount
@@ -302,7 +302,7 @@ def _root_file_system(
         sysctls.private_proc(p, proc)
         sysctls.write_sysctls(p, linux, proc)
         p.close(proc)
-    mounts.read_only_late(p, context)
+    mount_entry.read_only_late(p, context)
     masks.read_only_paths(p, linux, root)
     masks.mask_paths(p, linux, root)
     if facts.pivot:

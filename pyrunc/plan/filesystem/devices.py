@@ -34,8 +34,8 @@ from pyrunc.kernel.uapi import (
 )
 from pyrunc.machine.ops import At, Label, Program, Reg, Space
 from pyrunc.plan.filesystem.inroot import clean, mount_point, open_in_root
+from pyrunc.plan.filesystem.mount_entry import Context
 from pyrunc.plan.filesystem.mountapi import attach
-from pyrunc.plan.filesystem.mounts import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
