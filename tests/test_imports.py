@@ -43,7 +43,7 @@ CORE = {
 }
 STATE = CORE | {
     *("pyrunc.config", "pyrunc.config.strict", "pyrunc.state"),
-    *("pyrunc.state.ids", "pyrunc.state.state", "pyrunc.state.store"),
+    *("pyrunc.state.directory", "pyrunc.state.ids", "pyrunc.state.state", "pyrunc.state.store"),
 }
 SIGNALS = STATE | {"pyrunc.state.processes", "pyrunc.kernel", "pyrunc.kernel.signals", "pyrunc.container"}
 OWN = {

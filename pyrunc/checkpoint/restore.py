@@ -34,6 +34,7 @@ from pyrunc.checkpoint.criu_options import (
 from pyrunc.config import strict
 from pyrunc.container.create import Creation
 from pyrunc.container.delete import delete
+from pyrunc.container.prepare import Preparation
 from pyrunc.container.start import after_start
 from pyrunc.errors import Error, from_os_error
 from pyrunc.foreground.wait import attend, become_subreaper, block_signals
@@ -69,10 +70,10 @@ def restore(globals_: Globals, id: str, given: Given) -> int:
         no_subreaper=bool(given.get("no-subreaper")),
         detach=bool(given.get("detach")),
     )
-    restoration = Restoration(globals_, request, given)
+    restoration = Restoration(Preparation(globals_, request, listen=False), given)
     old_mask = None
     try:
-        restoration.prepare()
+        restoration.prepared.make()
         if not request.detach:
             old_mask = block_signals()
             if not request.no_subreaper:
@@ -81,7 +82,6 @@ def restore(globals_: Globals, id: str, given: Given) -> int:
     except BaseException:
         restoration.undo()
         raise
-    assert restoration.state is not None
     try:
         restoration.release_lock()
         after_start(restoration.store, restoration.state)
@@ -106,13 +106,12 @@ def restore(globals_: Globals, id: str, given: Given) -> int:
 class Restoration(Creation):
     """The making of a container whose processes come from criu and not from a program."""
 
-    def __init__(self, globals_: Globals, request: CreateRequest, given: Given) -> None:
-        super().__init__(globals_, request, listen=False)
+    def __init__(self, prepared: Preparation, given: Given) -> None:
+        super().__init__(prepared)
         self.given = given
 
     def build(self) -> None:
         """Let criu restore the processes. The container is recorded as started before it runs."""
-        assert self.facts is not None
         directories = Directories(self.given, LOG, make=False)
         namespaces: dict[str, int] = {}
         try:
@@ -138,21 +137,17 @@ class Restoration(Creation):
         self.end_agent()
 
     def _open_namespace(self, path: str) -> int:
-        assert self.facts is not None
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise from_os_error("open namespace", error, pointer="/linux/namespaces") from None
-        number: int = fcntl(fd, F_DUPFD_CLOEXEC, self.facts.lowest + 8)
+        number: int = fcntl(fd, F_DUPFD_CLOEXEC, self.facts.above)
         os.close(fd)
         return number
 
     def _spawn_agent(self, inherit: tuple[int, ...]) -> None:
         """Start what becomes criu, in the container's cgroup."""
-        assert self.facts is not None
-        assert self.manager is not None
-        assert self.state is not None
-        mine, session = pair(self.facts.lowest + 8)
+        mine, session = pair(self.facts.above)
         self.agent_pid = spawn(session, inherit)
         self.agent = Session(mine, "agent", self.trace)
         os.close(session)
@@ -164,7 +159,6 @@ class Restoration(Creation):
         """Let the agent make a mount namespace, which Python cannot leave the host's for, and
         execute criu there. Puts the numbers of its descriptors, and the cgroup, into `options`;
         returns the socket to talk to it."""
-        assert self.facts is not None
         assert self.agent is not None
         path = criu_rpc.program()
         numbers = Space(12, "descriptors")
@@ -187,7 +181,6 @@ class Restoration(Creation):
 
     def _group(self) -> str:
         """The cgroup that criu is in, as /proc/PID/cgroup says it; "" where it is not ours."""
-        assert self.manager is not None
         if not self.manager.path or self.manager.host.mode != "unified":
             return ""
         for line in read_file(f"/proc/{self.agent_pid}/cgroup").decode().split("\n"):
@@ -225,7 +218,6 @@ class Restoration(Creation):
         """prestart and createRuntime; those inside would find their work done."""
         from pyrunc.setup.host_hooks import run_hooks
 
-        assert self.state is not None
         self.pid = pid
         self.state.set_process(pid)
         hooks = self.config.get("hooks") or {}
@@ -240,14 +232,11 @@ class Restoration(Creation):
 
     def _record(self, pid: int) -> None:
         """The processes are complete and wait for criu to let them go."""
-        assert self.state is not None
-        assert self.manager is not None
-        assert self.facts is not None
         self.pid = pid
         # After all that criu had to make: what the container may do with devices is no limit to it.
         program = self.manager.device_program()
         if program is not None and self.manager.exists():
-            device_filter.restrict_existing(self.manager, program, self.facts.lowest + 8)
+            device_filter.restrict_existing(self.manager, program, self.facts.above)
         self.state.set_process(pid)
         self._record_user_namespace()
         self.state.status_hint = "started"

@@ -38,7 +38,7 @@ def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
     if form not in ("table", "json"):
         raise Error("invalid format option")
     store = Store(globals_.root)
-    if globals_.root_given and not store.exists():
+    if globals_.root_given and not store.directory.exists():
         raise Error(f"state directory {globals_.root} does not exist")
     states = store.list()
     if options.on("quiet"):

@@ -1,6 +1,6 @@
 """`pyrunc create`: everything up to a container whose init waits for `start`; `run` uses it too.
 
-    host: Creation                       pyrunc-init
+    host: Preparation, Creation          pyrunc-init
     state directory, cgroup
     spawn the agent ───────────────────► agent: device program, joins, clone3
     id maps, oom_score_adj, cgroup ◄───► init: "begin"
@@ -14,62 +14,38 @@ The init dies with pyrunc (PDEATHSIG, and the end of its session) until it has b
 """
 
 import posix
-from fcntl import F_DUPFD_CLOEXEC, fcntl
-from time import CLOCK_BOOTTIME, clock_gettime
 
-from pyrunc import cgroups
-from pyrunc.cgroups import delegate, detect
-from pyrunc.config.annotation_names import KEEP_GROUPS, PIDFD_RECEIVER
-from pyrunc.config.load import load_config
-from pyrunc.config.rules.check import check
+from pyrunc.config.annotation_names import PIDFD_RECEIVER
 from pyrunc.container.create_syncs import Answers
+from pyrunc.container.prepare import Preparation
 from pyrunc.errors import Error
-from pyrunc.kernel.files import real_path, write_pid_file
-from pyrunc.kernel.uapi import CLONE_NEWUSER, ENOSYS
+from pyrunc.kernel.files import write_pid_file
+from pyrunc.kernel.uapi import ENOSYS
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Step
 from pyrunc.machine.session import Lost, Session, pair
-from pyrunc.plan.create import CreatePlan, Facts, compile_create
-from pyrunc.plan.namespaces import Namespaces
-from pyrunc.plan.process.capabilities import Sets
-from pyrunc.plan.process.process import check_capabilities
-from pyrunc.setup.device_filter import restrict
+from pyrunc.plan.create import CreatePlan, compile_create
 from pyrunc.setup.drive import conduct, first_piece
 from pyrunc.setup.failures import step_errors
 from pyrunc.setup.gate import make_gate
-from pyrunc.setup.host import (
-    check_selinux,
-    has_filter,
-    may_drop_groups,
-    oom_killed,
-    own_capabilities,
-    send_fd,
-)
-from pyrunc.setup.process import SIGKILL, Making, check_console, check_preserved
-from pyrunc.state.state import State
-from pyrunc.state.store import Lock, Store
+from pyrunc.setup.host import oom_killed, send_fd
+from pyrunc.setup.process import SIGKILL, Making
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.config.types import Config
-    from pyrunc.foreground.sd_notify import Proxy
     from pyrunc.options import Globals
+    from pyrunc.plan.facts import Facts
     from pyrunc.setup.net_devices import NetDevices
     from pyrunc.setup.request import CreateRequest
     from pyrunc.setup.seccomp_agent import Handover
-
-NOT_TO_BE_KILLED = (
-    "the container has neither a cgroup nor a pid namespace of its own: what its first process leaves behind cannot be"
-    " found, nor killed. Such configuration is strongly discouraged"
-)
 
 
 def create(globals_: "Globals", request: "CreateRequest") -> None:
     """Create the container and leave it waiting for `start`. Errors: pyrunc.errors.Error; nothing is left
     behind then."""
-    creation = Creation(globals_, request, listen=True)
+    creation = Creation(Preparation(globals_, request, listen=True))
     try:
-        creation.prepare()
+        creation.prepared.make()
         creation.build()
         creation.commit("created")
     except BaseException:
@@ -79,161 +55,30 @@ def create(globals_: "Globals", request: "CreateRequest") -> None:
 
 
 class Creation(Making):
-    """The making of one container: prepare, build, commit, end; or undo at any point."""
+    """The making of one container's processes: build, commit, end; or undo at any point."""
 
-    def __init__(self, globals_: "Globals", request: "CreateRequest", *, listen: bool) -> None:
-        super().__init__(globals_, request.console_socket, traced=bool(request.trace))
-        self.request = request
-        self.listen = listen
-        self.store = Store(globals_.root)
-        self.config: Config = load_config(request.bundle, request.config)
-        if self.config.get("annotations", {}).get(KEEP_GROUPS):
-            self.config["process"].get("user", {}).pop("additionalGids", None)
-        self.state: State | None = None
-        self.manager: cgroups.Manager | None = None
-        self.lock: Lock | None = None
-        self.facts: Facts | None = None
+    def __init__(self, prepared: Preparation) -> None:
+        super().__init__(prepared.globals, prepared.request.console_socket, traced=bool(prepared.request.trace))
+        self.prepared = prepared
+        self.request = prepared.request
+        self.listen = prepared.listen
+        self.store = prepared.store
+        self.config = prepared.config
+        self.spaces = prepared.spaces
+        self.facts = prepared.facts
+        self.state = prepared.state
+        self.manager = prepared.manager
         self.plan: CreatePlan | None = None
         self.answers: Answers | None = None
-        # What this call adds to the configuration's, and no later `exec` gets.
-        self.more_environment: list[str] = []
-        self.notify: Proxy | None = None
         self.net_devices: NetDevices | None = None
         self.hooked = False  # whether hooks have run, so that poststop's follow
-
-    # -- before there is a process ---------------------------------------------------------------
-
-    def prepare(self) -> None:
-        """Read and check the configuration; make the state directory and the cgroup."""
-        request = self.request
-        config = self.config
-        for warning in check(config, request.bundle, euid=posix.geteuid()):
-            log.warning(warning)
-        detached = self.listen or request.detach
-        check_console(config["process"], request.console_socket, "/process", detached=detached)
-        check_selinux(config["process"], "/process")
-        preserved = self._preserved()
-        rootfs = real_path(self._join(config["root"]["path"]))
-        self.facts = facts = Facts(request.id, request.bundle, rootfs)
-        facts.lowest = 3 + preserved
-        facts.pivot = not request.no_pivot
-        facts.keyring = not request.no_new_keyring
-        facts.privileged = posix.geteuid() == 0
-        if request.no_pivot:
-            from pyrunc.kernel.mountinfo import exposed_mounts
-
-            facts.exposed = exposed_mounts(rootfs)
-        if Namespaces(config).has("user"):
-            facts.may_drop_groups = may_drop_groups()
-        self._seccomp()
-        self._check_capabilities()
-        self.lock = self.store.create(request.id)
-        self.state = state = State(
-            request.id, bundle=request.bundle, rootfs=rootfs, config=config, status_hint="creating"
-        )
-        if request.no_new_keyring:
-            state.extra["noKeyring"] = True  # for exec
-        self.manager = manager = cgroups.manager(
-            config.get("linux", {}),
-            request.id,
-            driver=self.globals.cgroups,
-            rootless=self.globals.is_rootless(),
-            annotations=config.get("annotations", {}),
-            owner=delegate.owner(config),
-        )
-        # Written before the cgroup exists: whatever dies from here on can be removed by `delete --force`.
-        state.cgroup = manager.to_state()
-        state.extra["since"] = int(clock_gettime(CLOCK_BOOTTIME) * 100)  # in ticks, as proc(5) has it
-        self.store.save(state)
-        if b"NOTIFY_SOCKET" in posix.environ:
-            self._notify_socket()
-        # With nsdelegate nobody can be born outside of the cgroup namespace that the agent has joined by then: the
-        # process is put there from here.
-        facts.by_pid = Namespaces(config).joins("cgroup")
-        directory = manager.create()
-        if directory is not None and facts.by_pid:
-            manager.apply()
-            state.cgroup = manager.to_state()
-            facts.cgroup = None
-        elif directory is not None:
-            manager.apply()
-            state.cgroup = manager.to_state()
-            facts.cgroup = Fd(fcntl(directory, F_DUPFD_CLOEXEC, facts.lowest + 8), "cgroup")
-            program = manager.device_program()
-            if program is not None:
-                restrict(facts, manager, program)
-        else:
-            state.cgroup = manager.to_state()
-            facts.cgroup = None
-            facts.by_pid = bool(getattr(manager, "needs_pid", False))
-            if not facts.by_pid and manager.rootless and not Namespaces(config).has("pid"):
-                log.warning(NOT_TO_BE_KILLED)
-        facts.cgroup_mount = getattr(manager.host, "mount", "") or "/sys/fs/cgroup"
-        facts.cgroup_flags = detect.mount_flags(config, facts.cgroup_mount)
-        if manager.path.startswith(facts.cgroup_mount):
-            facts.cgroup_path = manager.path[len(facts.cgroup_mount) :]
-
-    def _notify_socket(self) -> None:
-        """A way for the container to tell the service manager of pyrunc that it is ready."""
-        from pyrunc.foreground import sd_notify
-
-        directory = self.store.path(self.request.id, "notify")
-        mount = sd_notify.make_directory(directory)
-        config = self.config
-        self.config = {**config, "mounts": [*config.get("mounts", []), mount]}
-        self.more_environment.append(sd_notify.ENVIRONMENT)
-        if not self.listen:
-            self.notify = sd_notify.Proxy(directory)
-
-    def _join(self, path: str) -> str:
-        return path if path.startswith("/") else f"{self.request.bundle}/{path}"
-
-    def _preserved(self) -> int:
-        """How many descriptors from 3 on the container gets: LISTEN_FDS meant for us, and --preserve-fds."""
-        listen = 0
-        if posix.environ.get(b"LISTEN_PID") == str(posix.getpid()).encode():
-            text = posix.environ.get(b"LISTEN_FDS", b"0")
-            listen = int(text) if text.isdigit() else 0
-            if listen:
-                self.more_environment += [f"LISTEN_FDS={listen}", "LISTEN_PID=1"]
-        count = listen + self.request.preserve_fds
-        check_preserved(count)
-        return count
-
-    def _seccomp(self) -> None:
-        if not has_filter(self.config):
-            return
-        from pyrunc.seccomp import filter_of
-
-        assert self.facts is not None
-        compiled = filter_of(self.config)
-        if compiled is not None:
-            self.facts.seccomp = (compiled.program, compiled.flags, not self.facts.privileged)
-            if compiled.listener:
-                from pyrunc.setup.seccomp_agent import check_agent
-
-                check_agent(compiled.listener_path)
-
-    def _check_capabilities(self) -> None:
-        process = self.config["process"]
-        spaces = Namespaces(self.config)
-        if spaces.new & CLONE_NEWUSER and posix.geteuid() == 0:
-            assert self.facts is not None
-            self.facts.capabilities = own_capabilities()
-        if not process.get("capabilities") or spaces.has("user"):
-            return
-        sets = Sets(process.get("capabilities"))
-        check_capabilities(sets.permitted | sets.effective | sets.inheritable, own_capabilities())
 
     # -- the processes ---------------------------------------------------------------------------
 
     def build(self) -> None:
         """Make the processes and bring the init to the point where it only has to execute its program."""
         facts = self.facts
-        assert facts is not None
-        assert self.state is not None
-        assert self.manager is not None
-        lowest = facts.lowest + 8
+        lowest = facts.above
         ours_agent, theirs_agent = pair(lowest)
         ours_child, theirs_child = pair(lowest)
         facts.agent = Fd(theirs_agent, "agent's session")
@@ -270,7 +115,7 @@ class Creation(Making):
             raise self.lost("the container's init ended", self.pid) from None
         answers.end()
 
-    def _clone(self, facts: Facts) -> "tuple[CreatePlan, list[Step]]":
+    def _clone(self, facts: "Facts") -> "tuple[CreatePlan, list[Step]]":
         """Have the agent make the init; the plan, and its steps as far as they were sent."""
         self.plan = plan = compile_create(self.config, facts)
         agent = plan.agent.items
@@ -289,9 +134,8 @@ class Creation(Making):
 
     def _record_user_namespace(self) -> None:
         """Which one it is, for exec: the container's first process may leave it."""
-        spaces = Namespaces(self.config)
+        spaces = self.spaces
         if spaces.has("user"):
-            assert self.state is not None
             joined = [path for kind, path, _ in spaces.joined if kind == "user"]
             path = joined[0] if joined else f"/proc/{self.pid}/ns/user"
             self.state.extra["userNamespace"] = posix.stat(path).st_ino
@@ -302,7 +146,6 @@ class Creation(Making):
             return
         from pyrunc.setup import resctrl
 
-        assert self.state is not None
         group = resctrl.group_of(config, self.request.id, resctrl.mount_of())
         # As with the cgroup: written before it exists.
         self.state.extra["intelRdt"] = group.to_state()
@@ -315,8 +158,7 @@ class Creation(Making):
             return
         from pyrunc.setup.net_devices import NetDevices
 
-        assert self.facts is not None
-        self.net_devices = NetDevices(self.pid, self.facts.lowest + 8)
+        self.net_devices = NetDevices(self.pid, self.facts.above)
         self.net_devices.move(devices)
 
     def why_lost(self, signal: int) -> "tuple[str, str]":
@@ -325,9 +167,9 @@ class Creation(Making):
         limit = (memory.get("limit") or 0) > 0
         hint = "raise the memory limit (linux/resources/memory/limit)" if limit else ""
         manager = self.manager
-        if manager is not None and oom_killed(manager):
+        if oom_killed(manager):
             return " (the memory limit was reached during set-up)", hint
-        if signal == SIGKILL and limit and manager is not None and not posix.access(manager.path, posix.F_OK):
+        if signal == SIGKILL and limit and not posix.access(manager.path, posix.F_OK):
             # systemd has removed the cgroup with its only process, and the kernel's count with it. That a descriptor
             # of the folder is open says nothing.
             return " (probably because the memory limit was reached during set-up)", hint
@@ -338,7 +180,6 @@ class Creation(Making):
     def commit(self, status: str) -> None:
         """Record the container as `status` ("created" or "started") and let its init go on."""
         state, session = self.state, self.session
-        assert state is not None
         assert session is not None
         if status == "created":
             state.extra["start"] = [step_errors.kept(step) for step in self.last if type(step) is Step]
@@ -363,7 +204,6 @@ class Creation(Making):
             return None
         from pyrunc.setup.seccomp_agent import Handover
 
-        assert self.state is not None
         return Handover(profile, self.pid, self.state.hook_state("creating"))
 
     def end(self) -> None:
@@ -372,8 +212,7 @@ class Creation(Making):
             from pyrunc.setup.trace import write
 
             write(self.request.trace, self.trace)
-        if self.manager is not None:
-            self.manager.close()
+        self.manager.close()
         if self.net_devices is not None:
             self.net_devices.close()
         if self.session is not None:
@@ -382,8 +221,7 @@ class Creation(Making):
 
     def release_lock(self) -> None:
         """Let others change the container."""
-        if self.lock is not None:
-            self.lock.release()
+        self.prepared.lock.release()
 
     def undo(self) -> None:
         """Leave nothing behind: kill the processes, remove the cgroup and the state directory."""
@@ -397,19 +235,12 @@ class Creation(Making):
             self.net_devices.close()
         if self.session is not None:
             self.session.close()
-        if self.manager is not None:
-            try:
-                self.manager.discard()
-            except Exception as error:  # whatever it is, the rest has to be undone as well
-                log.warning(f"the cgroup is left behind: {error}")
-        if self.lock is not None:
-            self.store.remove(self.request.id)
-            self.lock.release()
+        self.prepared.undo()
         if self.hooked:
             self._poststop()
 
     def _remove_rdt(self) -> None:
-        if self.state is not None and "intelRdt" in self.state.extra:
+        if "intelRdt" in self.state.extra:
             from pyrunc.setup import resctrl
 
             try:
@@ -420,7 +251,7 @@ class Creation(Making):
     def _poststop(self) -> None:
         """runtime.md, "Lifecycle": a hook that fails stops the container, and poststop hooks follow."""
         hooks = self.config.get("hooks", {}).get("poststop")
-        if hooks and self.state is not None:
+        if hooks:
             from pyrunc.setup.host_hooks import run_poststop
 
             run_poststop(hooks, self.state.hook_state("stopped"), cwd=self.request.bundle)

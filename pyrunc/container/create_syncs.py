@@ -23,7 +23,6 @@ from pyrunc.plan.create import finish
 from pyrunc.plan.filesystem.devices import Node
 from pyrunc.plan.filesystem.inroot import Target
 from pyrunc.plan.filesystem.mountapi import BindSource, CopyUp, IdMap
-from pyrunc.plan.namespaces import Namespaces
 from pyrunc.plan.process.lookup import LookUp, environment, home_of
 from pyrunc.setup.device_filter import restrict_existing
 from pyrunc.setup.failures import step_errors
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     from pyrunc.cgroups import Manager
     from pyrunc.container.create import Creation
     from pyrunc.machine.session import Reply, Session
-    from pyrunc.plan.create import CreatePlan, Facts
+    from pyrunc.plan.create import CreatePlan
+    from pyrunc.plan.facts import Facts
     from pyrunc.setup.filesystem.device_nodes import Nodes
     from pyrunc.setup.filesystem.host_mounts import HostMounts
     from pyrunc.state.state import State
@@ -136,8 +136,8 @@ class Answers:
             self.state.cgroup = self.manager.to_state()
             program = self.manager.device_program()
             if program is not None and self.facts.before_clone is None:
-                restrict_existing(self.manager, program, self.facts.lowest + 8)
-        spaces = Namespaces(self.config)
+                restrict_existing(self.manager, program, self.facts.above)
+        spaces = self.creation.spaces
         if spaces.has("user"):
             raise_hard_limits(pid, self.config["process"])
         if spaces.new & CLONE_NEWUSER:
@@ -158,7 +158,7 @@ class Answers:
         if self._host_mounts is None:
             from pyrunc.setup.filesystem.host_mounts import HostMounts
 
-            self._host_mounts = HostMounts(self.creation.pid, self.facts.lowest + 8)
+            self._host_mounts = HostMounts(self.creation.pid, self.facts.above)
         return self._host_mounts
 
     def _nodes(self, key: Node) -> "Nodes":
@@ -233,11 +233,11 @@ class Answers:
         home = None
         if key.passwd:
             home = home_of(b"".join(reply.notes), (process.get("user") or {}).get("uid") or 0)
-        spaces = Namespaces(self.config)
+        spaces = self.creation.spaces
         if spaces.has("user") and not spaces.new & CLONE_NEWUSER:
             # One that was joined keeps what was decided when its gid_map was written.
             self.deny_setgroups = read_file(f"/proc/{self.creation.pid}/setgroups").strip() == b"deny"
-        env = [*process.get("env", []), *self.creation.more_environment]
+        env = [*process.get("env", []), *self.creation.prepared.more_environment]
         ready, last = finish(
             self.plan,
             self.config,

@@ -16,13 +16,11 @@ No lock is taken: what is known of a container does not change by what runs in i
 import posix
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-from pyrunc.config.annotation_names import KEEP_GROUPS
-from pyrunc.errors import Error, from_os_error
+from pyrunc.container.exec_prepare import STOPPED, ExecPreparation
+from pyrunc.errors import Error
 from pyrunc.foreground.wait import attend, block_signals
-from pyrunc.kernel.files import read_file, write_pid_file
+from pyrunc.kernel.files import write_pid_file
 from pyrunc.kernel.uapi import (
-    CLONE_NEWCGROUP,
-    CLONE_NEWUSER,
     EACCES,
     EBUSY,
     ENODEV,
@@ -34,38 +32,25 @@ from pyrunc.kernel.uapi import (
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
 from pyrunc.machine.session import NOT_EXECUTED, Lost, Session, pair
-from pyrunc.plan.exec import Accounts, ExecFacts, ExecPlan, clone, compile_exec, finish, prepare
-from pyrunc.plan.namespaces import FILES, FLAGS, Namespaces
-from pyrunc.plan.process.capabilities import Sets
+from pyrunc.plan.exec import Accounts, ExecPlan, clone, compile_exec, finish, prepare
+from pyrunc.plan.namespaces import FLAGS
 from pyrunc.plan.process.lookup import LookUp, environment, home_of
-from pyrunc.plan.process.process import check_capabilities
 from pyrunc.setup.drive import conduct
-from pyrunc.setup.exec_cgroup import Place
-from pyrunc.setup.exec_process import check_mapped, exec_process, read_process, resolve
+from pyrunc.setup.exec_process import resolve
 from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import (
-    check_selinux,
-    has_filter,
-    may_drop_groups,
-    own_capabilities,
     raise_hard_limits,
     send_fd,
 )
-from pyrunc.setup.process import NO_OPENAT2, Making, check_console, check_preserved
-from pyrunc.state.processes import open_init
-from pyrunc.state.state import State
-from pyrunc.state.store import Store
+from pyrunc.setup.process import NO_OPENAT2, Making
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from signal import SIG_SETMASK, pthread_sigmask
-    from typing import Any
 
-    from pyrunc.config.types import Process
     from pyrunc.machine.session import Reply
     from pyrunc.options import Globals
-    from pyrunc.setup.left_namespaces import LeftNamespaces
     from pyrunc.setup.request import ExecRequest
     from pyrunc.setup.seccomp_agent import Handover
 
@@ -74,8 +59,6 @@ else:
     from _signal import SIG_SETMASK, pthread_sigmask
 
 ESRCH = 3
-STOPPED = "cannot exec in a stopped container"
-PAUSED = "cannot exec in a paused container (use --ignore-paused to override)"
 # Why clone3 may refuse a cgroup to which a pid can be written all the same.
 _NOT_INTO = (ENOENT, EACCES, EPERM, EBUSY, ENODEV, EOPNOTSUPP)
 
@@ -85,10 +68,9 @@ def exec_(globals_: "Globals", request: "ExecRequest") -> int:
 
     With `detach` 0 once it runs. Errors: pyrunc.errors.Error; no process is left behind then.
     """
-    execution = Execution(globals_, request)
+    execution = Execution(globals_, ExecPreparation(globals_, request))
     mask = None
     try:
-        execution.prepare()
         if not request.detach:
             mask = block_signals()
         execution.build()
@@ -107,178 +89,46 @@ def exec_(globals_: "Globals", request: "ExecRequest") -> int:
 
 
 class Execution(Making):
-    """One process on its way into a container: prepare, build, commit, end; or undo."""
+    """One process on its way into a container: build, commit, end; or undo."""
 
-    def __init__(self, globals_: "Globals", request: "ExecRequest") -> None:
-        super().__init__(globals_, request.console_socket, traced=bool(request.trace))
-        self.request = request
-        self.state = State("")
-        self.spec: Process = {"cwd": "/"}
-        self.names: tuple[int | str, int | str | None] | None = None
-        self.facts = ExecFacts()
-        self.maps = (b"", b"")  # uid_map and gid_map of a user namespace that is not pyrunc's
-        self.place: Place | None = None
-        self.pidfd = -1
-        self.cgroup_ns = -1
-        self.inhabited = 0  # the user namespace in which the container's first process was seen
-        self.left: LeftNamespaces | None = None
+    def __init__(self, globals_: "Globals", known: ExecPreparation) -> None:
+        super().__init__(globals_, known.request.console_socket, traced=bool(known.request.trace))
+        self.known = known
+        self.request = known.request
+        self.state = known.state
+        self.spec = known.spec
+        self.facts = known.facts
         self.plan: ExecPlan | None = None
-
-    # -- before there is a process ---------------------------------------------------------------
-
-    def prepare(self) -> None:
-        """Learn what the container is, and what is to be executed in it."""
-        request, facts = self.request, self.facts
-        # First: what pyrunc opens itself would count as the caller's.
-        check_preserved(request.preserve_fds)
-        self.state = state = Store(self.globals.root).load(request.id)
-        status = state.status()
-        if status == "stopped":
-            raise Error(STOPPED)
-        if status == "paused" and not request.ignore_paused:
-            raise Error(PAUSED)
-        if status == "creating":
-            raise Error("cannot exec in a container that is being created")
-        self.pidfd = open_init(state)
-        if self.pidfd < 0:
-            raise Error(STOPPED)
-        document = read_process(request.process) if request.process else None
-        facts.pointer = "" if document is not None else "/process"
-        config: Any = state.config
-        self.spec, self.names = exec_process(config, request, document)
-        if state.annotations.get(KEEP_GROUPS):
-            facts.keep_groups = True
-            self.spec.get("user", {}).pop("additionalGids", None)
-        facts.names = self.names is not None
-        facts.linux = config.get("linux", {})
-        check_selinux(self.spec, facts.pointer)
-        check_console(self.spec, request.console_socket, detached=request.detach)
-        facts.lowest = 3 + request.preserve_fds
-        if not state.extra.get("noKeyring"):
-            facts.keyring = f"_ses.{state.id}"
-        self._look_at_namespaces()
-        if self.names is None:
-            self._check_mapped()
-        self._check_capabilities()
-        self._seccomp()
-        self.place = Place(state, request.cgroup)
-
-    def _look_at_namespaces(self) -> None:
-        """Which namespaces the container has by its configuration, and not pyrunc too: joining one's own user namespace
-        is an error. Others that its first process has made since are that process's own affair."""
-        facts = self.facts
-        proc = f"/proc/{self.state.pid}"
-        config: Any = self.state.config
-        configured = Namespaces(config)
-        facts.privileged = posix.geteuid() == 0
-        try:
-            ours, self.inhabited = user_namespace("/proc/self"), user_namespace(proc)
-            home = ours
-            if configured.has("user"):
-                home = self.state.extra.get("userNamespace") or self.inhabited
-            for kind, flag in FLAGS.items():
-                if kind == "user":
-                    differs = home != ours
-                else:
-                    differs = bool(configured.new & flag) or (configured.joins(kind) and _differs(proc, kind))
-                if differs:
-                    facts.spaces |= flag
-            if facts.spaces & CLONE_NEWUSER:
-                facts.may_drop_groups = may_drop_groups()
-            if self.inhabited != home:
-                self._find_namespaces(configured, home)
-            elif facts.spaces & CLONE_NEWUSER:
-                self.maps = read_file(f"{proc}/uid_map"), read_file(f"{proc}/gid_map")
-                facts.deny_setgroups = read_file(f"{proc}/setgroups").strip() == b"deny"
-            facts.ids = lowest_id(self.maps[0]), lowest_id(self.maps[1])
-            if facts.spaces & CLONE_NEWCGROUP and self.cgroup_ns < 0:
-                self.cgroup_ns = posix.open(f"{proc}/ns/cgroup", posix.O_RDONLY | posix.O_CLOEXEC)
-        except (FileNotFoundError, ProcessLookupError):
-            raise Error(STOPPED) from None
-        except OSError as error:
-            raise from_os_error("error looking at the container's namespaces", error) from None
-        facts.rootfs = self.state.rootfs
-        if facts.deny_setgroups and not facts.may_drop_groups and not facts.keep_groups and posix.getgroups():
-            from pyrunc.setup.left_namespaces import check_groups
-
-            check_groups(self.state.pid)
-
-    def _find_namespaces(self, configured: Namespaces, home: int) -> None:
-        """The container's namespaces one by one, as its first process has left the user namespace `home`."""
-        from pyrunc.setup.left_namespaces import LeftNamespaces
-
-        facts = self.facts
-        self.left = left = LeftNamespaces(self.state, configured, home)
-        left.open([kind for kind, flag in FLAGS.items() if facts.spaces & flag])
-        if facts.spaces & CLONE_NEWUSER:
-            *maps, facts.deny_setgroups = left.maps(facts.lowest + 8)
-            self.maps = maps[0], maps[1]
-        # The only one that is joined on its own anyway.
-        self.cgroup_ns = left.opened.pop("cgroup", -1)
-
-    def _check_stayed(self) -> None:
-        """Raise Error where the container's first process has left its user namespace since it was looked at: the
-        namespaces that were joined may be of its making."""
-        if self.left is not None:
-            return
-        try:
-            moved = user_namespace(f"/proc/{self.state.pid}") != self.inhabited
-        except (FileNotFoundError, ProcessLookupError):
-            raise Error(STOPPED) from None
-        if moved:
-            raise Error("the container's first process has left its user namespace meanwhile", hint="try again")
-
-    def _check_mapped(self) -> None:
-        if self.facts.spaces & CLONE_NEWUSER:
-            check_mapped(self.spec, self.maps, self.facts.deny_setgroups)
-
-    def _check_capabilities(self) -> None:
-        if self.facts.spaces & CLONE_NEWUSER:
-            return
-        sets = Sets(self.spec.get("capabilities"))
-        try:
-            wanted = sets.permitted | sets.effective | sets.inheritable
-            check_capabilities(wanted, own_capabilities())
-        except Error as error:
-            raise error.prefixed(step_errors.SETUP) from None
-
-    def _seccomp(self) -> None:
-        if has_filter(self.state.config):
-            from pyrunc.seccomp import filter_of
-
-            compiled = filter_of(self.state.config)
-            assert compiled is not None
-            self.facts.seccomp = (compiled.program, compiled.flags, posix.geteuid() != 0)
 
     # -- the processes ---------------------------------------------------------------------------
 
     def build(self) -> None:
         """Make the process and bring it to the point where it only has to execute its program."""
         facts = self.facts
-        lowest = facts.lowest + 8
+        lowest = facts.above
         ours_agent, theirs_agent = pair(lowest)
         ours_child, theirs_child = pair(lowest)
         facts.agent = Fd(theirs_agent, "agent's session")
         facts.child = Fd(theirs_child, "process's session")
-        facts.pidfd = Fd(fcntl(self.pidfd, F_DUPFD_CLOEXEC, lowest), "container's init")
+        facts.pidfd = Fd(fcntl(self.known.pidfd, F_DUPFD_CLOEXEC, lowest), "container's init")
         inherit = [theirs_child, facts.pidfd]
-        if self.cgroup_ns >= 0:
-            number = fcntl(self.cgroup_ns, F_DUPFD_CLOEXEC, lowest)
+        if self.known.cgroup_ns >= 0:
+            number = fcntl(self.known.cgroup_ns, F_DUPFD_CLOEXEC, lowest)
             facts.cgroup_ns = Fd(number, "cgroup namespace")
             inherit.append(facts.cgroup_ns)
-        for kind, fd in self.left.opened.items() if self.left is not None else ():
+        for kind, fd in self.known.left.opened.items() if self.known.left is not None else ():
             apart = Fd(fcntl(fd, F_DUPFD_CLOEXEC, lowest), f"{kind} namespace")
             facts.apart.append((apart, FLAGS[kind]))
             inherit.append(apart)
-        if self.place is not None and self.place.fd >= 0:
-            facts.cgroup = Fd(fcntl(self.place.fd, F_DUPFD_CLOEXEC, lowest), "cgroup")
+        if self.known.place is not None and self.known.place.fd >= 0:
+            facts.cgroup = Fd(fcntl(self.known.place.fd, F_DUPFD_CLOEXEC, lowest), "cgroup")
             inherit.append(facts.cgroup)
         self.spawn_agent(theirs_agent, tuple(inherit))
         self.agent = Session(ours_agent, "agent", self.trace)
         self.session = Session(ours_child, "process", self.trace)
         self.plan = plan = compile_exec(self.spec, facts)
         begin, steps = self._clone(plan)
-        self._check_stayed()
+        self.known.check_stayed()
         self.tell_made()
         self.end_agent()
         self.adjust_oom_score(self.spec)
@@ -311,7 +161,7 @@ class Execution(Making):
             self.facts.by_pid = self.facts.cgroup is not None
 
     def why_lost(self, signal: int) -> "tuple[str, str]":
-        if self.place is not None and self.place.oom_killed():
+        if self.known.place is not None and self.known.place.oom_killed():
             return " (the memory limit was reached in the container)", ""
         return "", ""
 
@@ -324,8 +174,8 @@ class Execution(Making):
             return self._user(reply)
         if key == "begin":
             if self.facts.by_pid:
-                assert self.place is not None
-                self.place.add(self.pid)
+                assert self.known.place is not None
+                self.known.place.add(self.pid)
             raise_hard_limits(self.pid, self.spec)
         elif key != "ready":
             self.take_console(self.spec)
@@ -341,12 +191,12 @@ class Execution(Making):
         raise step_errors.step_error(step, errno, step_errors.SETUP)
 
     def _user(self, reply: "Reply") -> "Items":
-        assert self.names is not None
+        assert self.known.names is not None
         assert self.plan is not None
         passwd, group = reply.notes
         try:
-            resolve(self.spec, self.request, self.names, passwd, group)
-            self._check_mapped()
+            resolve(self.spec, self.request, self.known.names, passwd, group)
+            self.known.check_mapped()
         except Error as error:
             raise error.prefixed(step_errors.SETUP) from None
         return prepare(self.plan, self.spec, self.facts)
@@ -416,33 +266,4 @@ class Execution(Making):
         self.end_agent()
         if self.session is not None:
             self.session.close()
-        if self.place is not None:
-            self.place.close()
-        if self.left is not None:
-            self.left.close()
-        for fd in (self.pidfd, self.cgroup_ns):
-            if fd >= 0:
-                posix.close(fd)
-        self.pidfd = self.cgroup_ns = -1
-
-
-def user_namespace(proc: str) -> int:
-    """The inode of a process's user namespace; 0 where the kernel has none."""
-    try:
-        return posix.stat(f"{proc}/ns/user").st_ino
-    except FileNotFoundError:
-        if posix.access(f"{proc}/ns/mnt", posix.F_OK):
-            return 0
-        raise
-
-
-def _differs(proc: str, kind: str) -> bool:
-    """Whether a process has another namespace of a type than pyrunc."""
-    name = FILES.get(kind, kind)
-    ours, theirs = posix.stat(f"/proc/self/ns/{name}"), posix.stat(f"{proc}/ns/{name}")
-    return (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino)
-
-
-def lowest_id(text: bytes) -> int:
-    """0 where a uid_map or gid_map maps it, else the lowest id that it maps."""
-    return min((int(line.split()[0]) for line in text.splitlines()), default=0)
+        self.known.close()

@@ -1,6 +1,7 @@
 """`pyrunc run`: create, execute, wait and delete, without the detour over a waiting init."""
 
 from pyrunc.container.create import Creation
+from pyrunc.container.prepare import Preparation
 from pyrunc.container.start import after_start
 from pyrunc.errors import Error
 from pyrunc.foreground.wait import attend, become_subreaper, block_signals
@@ -19,10 +20,10 @@ else:
 
 def run(globals_: "Globals", request: "CreateRequest") -> int:
     """Run a container; its exit status, or 128 and the signal that killed it; 0 with `detach`."""
-    creation = Creation(globals_, request, listen=False)
+    creation = Creation(Preparation(globals_, request, listen=False))
     old_mask = None
     try:
-        creation.prepare()
+        creation.prepared.make()
         if not request.detach:
             old_mask = block_signals()
             if not request.no_subreaper:
@@ -33,21 +34,20 @@ def run(globals_: "Globals", request: "CreateRequest") -> int:
     except BaseException:
         creation.undo()
         raise
-    assert creation.state is not None
     try:
         creation.release_lock()
         after_start(creation.store, creation.state)
     except Error:
         creation.end()
         raise
-    pid = creation.pid
+    pid, notify = creation.pid, creation.prepared.notify
     creation.end()
     if request.detach:
-        if creation.notify is not None:
-            creation.notify.until_ready(pid)
+        if notify is not None:
+            notify.until_ready(pid)
         return 0
-    if creation.notify is not None:
-        creation.notify.in_background(pid)
+    if notify is not None:
+        notify.in_background(pid)
     try:
         return attend(pid, creation.console)
     finally:

@@ -14,7 +14,8 @@ from pyrunc.log import log
 from pyrunc.machine import names
 from pyrunc.machine.describe import describe, outcome, reason
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
-from pyrunc.plan.create import CreatePlan, Facts, compile_create, finish
+from pyrunc.plan.create import CreatePlan, compile_create, finish
+from pyrunc.plan.facts import Facts
 from pyrunc.plan.namespaces import Namespaces
 from pyrunc.plan.process.lookup import candidates, environment
 from pyrunc.setup.host import has_filter, own_capabilities

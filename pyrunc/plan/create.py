@@ -21,86 +21,17 @@ from pyrunc.kernel.uapi import (
     SIGKILL,
     SIOCSIFFLAGS,
 )
-from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers
+from pyrunc.machine.ops import Label, Program, Reg, Registers
 from pyrunc.plan import console, namespaces, waiting
 from pyrunc.plan import sysctl as sysctls
+from pyrunc.plan.facts import Facts
 from pyrunc.plan.filesystem import devices, masks, mount_entry, mounts, rootfs
 from pyrunc.plan.process import affinity, capabilities, lookup, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pyrunc.config.types import Config, Linux, Process
     from pyrunc.plan.timens import TimeNamespace
-    from pyrunc.plan.waiting import Gate
-
-
-class Facts:
-    """What a plan needs to know that the configuration does not say.
-
-    id, bundle (absolute), rootfs (absolute, without symbolic links). lowest: the first descriptor number that
-    is not the
-    container's. agent, child, gate: descriptors that the agent inherits. cgroup: the cgroup's directory,
-    None where the
-    child is added by pid or there is none (by_pid tells which). old_clone: without clone3(2), so by pid too.
-    before_clone: appends what the agent shall do first (device program). capabilities: pyrunc's own, where a new user
-    namespace asks for them.
-    privileged: whether pyrunc is root where it is; may_drop_groups: whether setgroups(2) is allowed there, too.
-    exposed: for --no-pivot. hook_state: what startContainer hooks read. hook_files: where hooks inside the
-    container write to, None for what is kept for errors. seccomp: what plan.filter.load_filter takes.
-    """
-
-    __slots__ = (
-        "agent",
-        "before_clone",
-        "bundle",
-        "by_pid",
-        "capabilities",
-        "cgroup",
-        "cgroup_flags",
-        "cgroup_mount",
-        "cgroup_path",
-        "child",
-        "exposed",
-        "gate",
-        "hook_files",
-        "hook_state",
-        "id",
-        "keyring",
-        "lowest",
-        "may_drop_groups",
-        "old_clone",
-        "pivot",
-        "privileged",
-        "rootfs",
-        "seccomp",
-    )
-
-    def __init__(self, id: str, bundle: str, rootfs: str) -> None:
-        self.id = id
-        self.bundle = bundle
-        self.rootfs = rootfs
-        self.lowest = 3
-        self.agent = Fd(11, "agent's session")
-        self.child = Fd(12, "init's session")
-        self.gate: Gate | None = None
-        self.cgroup: Fd | None = Fd(14, "cgroup")
-        self.cgroup_mount = "/sys/fs/cgroup"
-        self.cgroup_flags: tuple[str, ...] = ()
-        self.cgroup_path = ""
-        self.by_pid = False
-        self.capabilities = 0
-        self.old_clone = False
-        self.before_clone: Callable[[Program], None] | None = None
-        self.exposed: list[tuple[str, str]] = []
-        self.hook_files: tuple[Fd | None, Fd | None] = (None, None)
-        self.hook_state = b"{}"
-        self.pivot = True
-        self.keyring = True
-        self.privileged = True
-        self.may_drop_groups = True
-        self.seccomp: tuple[bytes, int, bool] | None = None
 
 
 class CreatePlan:

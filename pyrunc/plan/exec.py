@@ -25,15 +25,14 @@ from pyrunc.kernel.uapi import (
     PR_SET_PDEATHSIG,
     SIGKILL,
 )
-from pyrunc.machine.ops import Fd, Label, Program, Reg, Registers, Space
+from pyrunc.machine.ops import Label, Program, Reg, Registers, Space
 from pyrunc.plan import namespaces
+from pyrunc.plan.facts import ExecFacts
 from pyrunc.plan.process import affinity, capabilities, lookup, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.config.types import Linux, Process
-
-    Filter = tuple[bytes, int, bool]
+    from pyrunc.config.types import Process
 
 
 class Accounts:
@@ -43,69 +42,6 @@ class Accounts:
     """
 
     __slots__ = ()
-
-
-class ExecFacts:
-    """What a plan needs to know beside the process object.
-
-    pidfd: the container's init. spaces: CLONE_NEW* of the namespaces that its configuration has and that are not
-    pyrunc's too. apart: its namespaces one by one, each with its CLONE_NEW*, where its init has left its user
-    namespace.
-    privileged: whether pyrunc is root.
-    may_drop_groups: whether pyrunc is root, and setgroups(2) is allowed where it is.
-    cgroup_ns: its cgroup namespace, if that is among them. cgroup: the directory to be born in;
-    None without one. by_pid: pyrunc puts the child into its cgroup. old_clone: without clone3(2).
-    rootfs: what to chroot to where the container has no mount namespace. ids: uid and gid of root in its user
-    namespace. keyring: the session keyring to join; "" for none. lowest: the first descriptor that is not the
-    container's. names: whether the user is given by name. linux: of the container's configuration.
-    """
-
-    __slots__ = (
-        "agent",
-        "apart",
-        "by_pid",
-        "cgroup",
-        "cgroup_ns",
-        "child",
-        "deny_setgroups",
-        "ids",
-        "keep_groups",
-        "keyring",
-        "linux",
-        "lowest",
-        "may_drop_groups",
-        "names",
-        "old_clone",
-        "pidfd",
-        "pointer",
-        "privileged",
-        "rootfs",
-        "seccomp",
-        "spaces",
-    )
-
-    def __init__(self) -> None:
-        self.agent = Fd(11, "agent's session")
-        self.child = Fd(12, "process's session")
-        self.pidfd = Fd(13, "container's init")
-        self.cgroup_ns: Fd | None = None
-        self.cgroup: Fd | None = None
-        self.by_pid = False
-        self.old_clone = False
-        self.spaces = 0
-        self.apart: list[tuple[Fd, int]] = []
-        self.privileged = True
-        self.may_drop_groups = True
-        self.rootfs = ""
-        self.ids = (0, 0)
-        self.deny_setgroups = False
-        self.keep_groups = False  # whether pyrunc's supplementary groups stay
-        self.keyring = ""
-        self.linux: Linux = {}
-        self.lowest = 3
-        self.names = False
-        self.seccomp: Filter | None = None
-        self.pointer = ""
 
 
 class ExecPlan:

@@ -13,7 +13,7 @@ from pyrunc.setup.failures import step_errors
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cgroups import Manager
-    from pyrunc.plan.create import Facts
+    from pyrunc.plan.facts import Facts
 
 
 def restrict(facts: "Facts", manager: "Manager", program: bytes) -> None:

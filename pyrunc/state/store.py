@@ -13,11 +13,12 @@ Import cost: posix, fcntl, time, and _json by config.strict.
 
 import posix
 import time
-from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM, EROFS, EWOULDBLOCK
+from errno import EISDIR, ELOOP, ENOENT, ENOTDIR, EWOULDBLOCK
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 
 from pyrunc.config import strict
 from pyrunc.errors import Error, NotFound, from_os_error, strerror
+from pyrunc.state.directory import DIRECTORY, StateDirectory
 from pyrunc.state.ids import check_id
 from pyrunc.state.state import FORMAT, State, now, parse, read_whole
 
@@ -27,7 +28,6 @@ START, ANSWER = "start.fifo", "answer.fifo"
 BUSY_AFTER = 30.0  # seconds of waiting for a lock until it is an error
 
 _NO_DIRECTORY = (ENOENT, ENOTDIR, ELOOP)  # of open(2) with the flags below, where there is no directory of the name
-_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOLLOW
 
 
 class Lock:
@@ -54,11 +54,11 @@ class Lock:
 class Store:
     """The state directory `root`, an absolute path; made when a container is created."""
 
-    __slots__ = ("_fd", "root")
+    __slots__ = ("directory", "root")
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self._fd = -1
+        self.directory = StateDirectory(root)
 
     # -- containers ----------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class Store:
         being created and has no process.
         """
         check_id(id)
-        root = self._root()
+        root = self.directory.descriptor()
         data = None if root is None else self.read(id, "state.json")
         if data is None:
             if root is None or not _is_directory(root, id):
@@ -82,7 +82,7 @@ class Store:
 
     def list(self) -> "list[State]":
         """All containers, sorted by id; what cannot be read is warned about and left out."""
-        root = self._root()
+        root = self.directory.descriptor()
         if root is None:
             return []
         from pyrunc.log import log
@@ -104,18 +104,18 @@ class Store:
         Errors: `container with given ID already exists`; the state directory cannot be made.
         """
         check_id(id)
-        root = self._make_root()
+        root = self.directory.make()
         while True:
             try:
-                posix.mkdir(id, self._mode(), dir_fd=root)
+                posix.mkdir(id, self.directory.mode(), dir_fd=root)
             except FileExistsError:
                 raise Error("container with given ID already exists") from None
             except OSError as error:
                 raise from_os_error(f"create state directory {self.root}/{id}", error) from None
             lock = Lock(-1)
             try:
-                lock.fd = posix.open(id, _DIRECTORY, dir_fd=root)
-                posix.fchmod(lock.fd, self._mode())  # mkdir's mode is subject to the caller's umask
+                lock.fd = posix.open(id, DIRECTORY, dir_fd=root)
+                posix.fchmod(lock.fd, self.directory.mode())  # mkdir's mode is subject to the caller's umask
                 flock(lock.fd, LOCK_EX)
                 if posix.fstat(lock.fd).st_nlink:
                     return lock
@@ -136,7 +136,7 @@ class Store:
         Errors: NotFound; `timeout` seconds have passed. The state is to be loaded after this.
         """
         check_id(id)
-        root = self._root()
+        root = self.directory.descriptor()
         if root is None:
             raise NotFound(MISSING)
         until = time.monotonic() + timeout
@@ -156,7 +156,7 @@ class Store:
 
     def locked(self, id: str) -> bool:
         """Whether someone else holds the container's lock."""
-        fd = _open_directory(self._root(), id)
+        fd = _open_directory(self.directory.descriptor(), id)
         if fd < 0:
             return False
         try:
@@ -203,11 +203,11 @@ class Store:
         state.json goes near the end: a removal that is killed half-way can be done again.
         """
         check_id(id)
-        root = self._root()
+        root = self.directory.descriptor()
         if root is None:
             return
         try:
-            fd = posix.open(id, _DIRECTORY, dir_fd=root)
+            fd = posix.open(id, DIRECTORY, dir_fd=root)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -228,81 +228,12 @@ class Store:
     def read(self, id: str, name: str) -> "bytes | None":
         """A file of the container's directory, whole; None where there is none."""
         try:
-            return read_whole(f"{id}/{name}", self._root())
+            return read_whole(f"{id}/{name}", self.directory.descriptor())
         except OSError as error:
             if error.errno == ENOTDIR:
                 return None  # something that is no directory has the container's name
             what = "it is a directory" if error.errno == EISDIR else strerror(error.errno or 0)
             raise Error(f"cannot read {name} of container {id}: {what}", errno=error.errno or 0) from None
-
-    # -- the directory -------------------------------------------------------------------------
-
-    def exists(self) -> bool:
-        """Whether the state directory is there."""
-        return self._root() is not None
-
-    def _root(self) -> "int | None":
-        """A descriptor of the state directory, None where it does not exist.
-
-        Errors: it belongs to someone else or others may write to it: whoever can change the state
-        can have root signal processes and remove cgroups. One that a umask of 002 has left to its
-        group, and that is still empty, is taken from the group instead.
-        """
-        if self._fd >= 0:
-            return self._fd
-        try:
-            # A symbolic link is followed: /var/run and the like.
-            fd = posix.open(self.root, _DIRECTORY & ~posix.O_NOFOLLOW)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise from_os_error("open state directory", error) from None
-        status = posix.fstat(fd)
-        user = posix.geteuid()
-        problem = ""
-        if status.st_uid != user:
-            problem = f"belongs to uid {status.st_uid}, not to {user}"
-        elif status.st_mode & 0o022 and not _taken_back(fd, status.st_mode):
-            problem = f"can be written by others (mode {status.st_mode & 0o7777:04o})"
-        if problem:
-            posix.close(fd)
-            raise Error(f"state directory {self.root} {problem}")
-        self._fd = fd
-        return fd
-
-    def _make_root(self) -> int:
-        """The state directory's descriptor; makes it and what is missing above it."""
-        fd = self._root()
-        if fd is not None:
-            return fd
-        path = ""
-        made = False
-        for part in self.root.strip("/").split("/"):
-            path += "/" + part
-            try:
-                posix.mkdir(path, self._mode() | 0o100)
-                made = True
-            except FileExistsError:
-                made = False
-            except OSError as error:
-                hint = ""
-                if error.errno == EACCES and posix.geteuid():
-                    hint = "without privileges set $XDG_RUNTIME_DIR, or --root to a directory of your own"
-                raise from_os_error("create state directory", error, hint=hint) from None
-        if made:
-            # The sticky bit keeps tmpfiles.d from clearing a user's directory of old files
-            # (XDG Base Directory Specification).
-            runtime_directory = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode(errors="replace")
-            sticky = bool(runtime_directory) and self.root.startswith(runtime_directory)
-            posix.chmod(self.root, self._mode() | (0o1000 if sticky else 0))
-        fd = self._root()
-        if fd is None:
-            raise Error(f"create state directory {self.root}: it has been removed again")
-        return fd
-
-    def _mode(self) -> int:
-        """Others may pass root's directories: a container's root has to reach its start socket."""
-        return 0o711 if posix.geteuid() == 0 else 0o700
 
     def _try_lock(self, root: int, id: str) -> "Lock | None":
         """The container's lock, or None while someone else has it. Errors: NotFound."""
@@ -347,7 +278,7 @@ class Store:
         """Replace a file of the container's directory at once."""
         new = f"{id}/{name}.new"
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
-        root = self._make_root()
+        root = self.directory.make()
         try:
             fd = posix.open(new, flags, 0o600, dir_fd=root)
             try:
@@ -371,7 +302,7 @@ class Store:
 def _open_directory(root: "int | None", name: str) -> int:
     """A descriptor of a directory in the state directory; -1 where there is none of the name."""
     try:
-        return posix.open(name, _DIRECTORY, dir_fd=root)
+        return posix.open(name, DIRECTORY, dir_fd=root)
     except OSError as error:
         if error.errno in _NO_DIRECTORY:
             return -1
@@ -385,20 +316,6 @@ def _is_directory(root: int, name: str) -> bool:
     return fd >= 0
 
 
-def _taken_back(fd: int, mode: int) -> bool:
-    """Whether nobody else could have put anything into the directory, nor can from here on: it was empty and only its
-    group could write to it, which it no longer can."""
-    if mode & 0o002 or posix.listdir(fd):
-        return False
-    try:
-        posix.fchmod(fd, mode & 0o7755)
-    except OSError as error:
-        if error.errno not in (EROFS, EPERM):
-            raise from_os_error("change the mode of the state directory", error) from None
-        return False
-    return not posix.listdir(fd)  # the group may have been faster
-
-
 def _empty(directory: int, keep: str = "") -> bool:
     """Remove what is in a directory, except `keep`; symbolic links are not followed. Whether `keep` is there."""
     kept = False
@@ -409,7 +326,7 @@ def _empty(directory: int, keep: str = "") -> bool:
         try:
             posix.unlink(name, dir_fd=directory)
         except IsADirectoryError:
-            fd = posix.open(name, _DIRECTORY, dir_fd=directory)
+            fd = posix.open(name, DIRECTORY, dir_fd=directory)
             try:
                 _empty(fd)
             finally:

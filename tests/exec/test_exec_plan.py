@@ -11,7 +11,8 @@ from pyrunc.kernel.uapi import (
     CLONE_PARENT,
 )
 from pyrunc.machine.ops import Fd, Program, Step, Words
-from pyrunc.plan.exec import Accounts, ExecFacts, clone, compile_exec, finish, prepare
+from pyrunc.plan.exec import Accounts, clone, compile_exec, finish, prepare
+from pyrunc.plan.facts import ExecFacts
 from pyrunc.plan.process.lookup import LookUp
 
 SPEC: Any = {"args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}

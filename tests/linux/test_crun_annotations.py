@@ -15,7 +15,8 @@ import pytest
 from pyrunc.config.annotations import apply
 from pyrunc.errors import ConfigError
 from pyrunc.machine.ops import Step
-from pyrunc.plan.create import Facts, compile_create
+from pyrunc.plan.create import compile_create
+from pyrunc.plan.facts import Facts
 from pyrunc.seccomp import filter_of
 from support import DEFAULT_CONFIG, MakeBundle, Runtime, merge
 

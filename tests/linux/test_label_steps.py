@@ -3,7 +3,8 @@
 from typing import Any
 
 from pyrunc.machine.ops import Program, Step
-from pyrunc.plan.create import Facts, compile_create
+from pyrunc.plan.create import compile_create
+from pyrunc.plan.facts import Facts
 from pyrunc.plan.process import lsm
 
 LABEL = "system_u:system_r:container_t:s0:c1,c2"
