@@ -7,6 +7,7 @@ are taken.
 
     given   modules: name -> (whether it is a package, code); files: path -> bytes, what pyrunc reads of its own files;
             first: names of modules to import before the others, so that what is used together lies together;
+            rehearsal: code of rehearsal.py;
             site: the directory that holds the package, absolute, or relative to the parent of the executable's
             directory;
             installed: where it is if not there, or ""; path: the standard library's directories
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         modules: dict[str, tuple[bool, CodeType]]
         files: dict[str, bytes]
         first: tuple[str, ...]
+        rehearsal: CodeType
         site: str
         installed: str
         path: tuple[str, ...]
@@ -243,6 +245,9 @@ def stage(given: "Given") -> "Any":
     import_all(finder, given["first"])
     if "pyrunc.commands.state" in sys.modules:  # not a test's own package
         warm_up()
+        rehearsal: dict[str, Any] = {"__name__": "rehearsal"}
+        exec(given["rehearsal"], rehearsal)
+        rehearsal["rehearse"](posix.uname().machine)
     forget(finder)
     return sys.modules["pyrunc.cli"].main
 

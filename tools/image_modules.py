@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType
 
 STAGE = Path(__file__).resolve().parent.parent / "embedded/stage.py"
+REHEARSAL = STAGE.with_name("rehearsal.py")
 
 #: Commands that need no file of Python's at run time, in the order in which their modules lie in memory.
 HOT = ("state", "kill", "delete", "start", "create", "run", "exec", "pause", "resume", "list", "ps", "update")
@@ -80,7 +81,7 @@ def files(package: Path) -> list[Path]:
 
 def sources(package: Path) -> list[Path]:
     """The files that the result of `gather` is made from."""
-    return [STAGE, Path(__file__).resolve(), *sorted(package.rglob("*.py")), *files(package)]
+    return [STAGE, REHEARSAL, Path(__file__).resolve(), *sorted(package.rglob("*.py")), *files(package)]
 
 
 def gather(package: Path, site: str, installed: str, path: list[str], made_of: dict[str, object]) -> bytes:
@@ -106,6 +107,7 @@ def gather(package: Path, site: str, installed: str, path: list[str], made_of: d
         "modules": found,
         "files": {str(file.relative_to(package.parent)): file.read_bytes() for file in files(package)},
         "first": tuple(word for word in first if word in found),
+        "rehearsal": compile_module(REHEARSAL, "pyrunc/rehearsal.py"),
         "site": site,
         "installed": installed,
         "path": tuple(path),
