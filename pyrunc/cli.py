@@ -7,6 +7,7 @@ Import cost: posix, and pyrunc's own modules for the one command that is called.
 
 import posix
 import sys
+from errno import EBADF
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options, UsageError, parse, write
 from pyrunc.errors import Error, ExecError, from_os_error
@@ -142,7 +143,9 @@ def _complete_stdio() -> None:
     for fd in (0, 1, 2):
         try:
             posix.fstat(fd)
-        except OSError:
+        except OSError as error:
+            if error.errno != EBADF:
+                raise
             # The lowest free number is this one, as all below are open by now.
             posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
 

@@ -72,7 +72,7 @@ def in_user_namespace() -> bool:
     """Whether this process is in a user namespace below the initial one (user_namespaces(7))."""
     try:
         fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return False
     try:
         return posix.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]

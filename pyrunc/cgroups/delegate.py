@@ -45,7 +45,7 @@ def delegated_files() -> "tuple[str, ...]":
     """The files that the kernel wants the owner of a delegated group to have; never its limits."""
     try:
         fd = files.open_dir("/sys/kernel/cgroup")
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return FILES
     try:
         names = (files.try_read(fd, "delegate") or b"").decode().split()

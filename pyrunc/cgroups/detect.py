@@ -42,9 +42,10 @@ class Host:
 
 
 def _offered(mount: str) -> "tuple[str, ...] | None":
+    """What the root of a v2 hierarchy offers; None where there is none, or where the caller may not look at it."""
     try:
         fd = posix.open(mount + "/cgroup.controllers", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     try:
         return tuple(posix.read(fd, 4096).decode().split())
@@ -103,8 +104,8 @@ def detect(root: str = ROOT) -> Host:
         return Host("hybrid", root + "/unified", offered)
     try:
         with_self = posix.open("/proc/self", files.DIRECTORY)
-    except OSError:
-        return Host("none", "", ())
+    except FileNotFoundError:
+        return Host("none", "", ())  # without a proc there is no mount table
     try:
         points, legacy = parse_mountinfo(files.read(with_self, "mountinfo"))
     finally:
@@ -140,7 +141,7 @@ def v1_controllers() -> "set[str]":
     bound: set[str] = set()
     try:
         fd = posix.open("/proc/self", files.DIRECTORY)
-    except OSError:
+    except FileNotFoundError:
         return bound
     try:
         for line in files.read(fd, "cgroup").decode(errors="replace").splitlines():

@@ -3,12 +3,15 @@
 No text wrappers and no buffering: cgroupfs wants one write(2) per value, and gives its files whole.
 All functions raise OSError with the file's name in it.
 
-Import cost: posix.
+Import cost: posix, errno.
 """
 
+import errno
 import posix
 
 DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+#: Not there; of a cgroup that is gone, or of a threaded one; of a process that has ended; not for this user.
+MISSING = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP, errno.ESRCH, errno.EACCES, errno.EPERM)
 
 
 def open_dir(path: str, dir_fd: "int | None" = None) -> int:
@@ -33,10 +36,13 @@ def read(dir_fd: int, name: str) -> bytes:
 
 
 def try_read(dir_fd: int, name: str) -> "bytes | None":
-    """Like read(), with None where the file is missing or cannot be read."""
+    """Like read(), with None where the file is missing or not for this user (MISSING)."""
     try:
         return read(dir_fd, name)
-    except OSError:
+    except OSError as error:
+        if error.errno not in MISSING:
+            error.filename = name
+            raise
         return None
 
 

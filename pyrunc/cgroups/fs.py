@@ -172,7 +172,8 @@ class Manager:
                 posix.rmdir(path)
             except FileNotFoundError:
                 continue
-            except OSError:
+            except OSError as error:
+                log.debug(f"cgroup {path} stays: {strerror(error.errno or 0)}")
                 break
         self.made.clear()
 
@@ -201,11 +202,15 @@ class Manager:
         self.fd = self.sub_fd = -1
 
     def exists(self) -> bool:
-        """Whether the cgroup is there."""
+        """Whether the cgroup is there. Errors: that cannot be found out."""
+        if self.fd < 0 and not self.path:
+            return False
         try:
             return self.dir() >= 0
-        except (OSError, Error):
-            return False
+        except OSError as error:
+            if error.errno in tree.GONE:
+                return False
+            raise from_os_error("open cgroup", error) from None
 
     # -- resources -----------------------------------------------------------------------------
 

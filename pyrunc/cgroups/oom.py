@@ -7,6 +7,7 @@ nothing is forked and nothing is read in between.
 import posix
 import select
 import time
+from errno import ENODEV
 
 from pyrunc.cgroups import files
 
@@ -53,13 +54,17 @@ class Watch:
             return 0
         try:
             return files.table(posix.pread(self.memory, 4096, 0)).get("oom_kill", 0)
-        except OSError:
+        except OSError as error:
+            if error.errno != ENODEV:
+                raise
             return None
 
     def _populated(self) -> bool:
         try:
             return bool(files.table(posix.pread(self.group, 4096, 0)).get("populated"))
-        except OSError:
+        except OSError as error:
+            if error.errno != ENODEV:
+                raise
             return False
 
     def wait(self, timeout: "float | None", others: "Iterable[int]" = ()) -> "int | None":

@@ -137,7 +137,7 @@ class SystemdManager(fs.Manager):
         path = f"{self.host.mount}{systemd.cgroup()}{unit.expand(self.name.slice)}/{self.name.unit}"
         try:
             fd = files.open_dir(path)
-        except OSError:
+        except FileNotFoundError:
             return
         try:
             make.check_unused(fd, path)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIGKILL = 9
-GONE = (errno.ENOENT, errno.ENODEV)
+GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 
 
 def procs(dir_fd: int, recursive: bool = True) -> "list[int]":
@@ -85,7 +85,7 @@ def _of_threads(dir_fd: int) -> "list[int]":
     for word in (files.try_read(dir_fd, "cgroup.threads") or b"").split():
         try:
             fd = files.open_dir(f"/proc/{int(word)}")
-        except OSError:
+        except FileNotFoundError:
             continue
         try:
             status = files.try_read(fd, "status") or b""
@@ -109,7 +109,12 @@ def _subdirs(dir_fd: int) -> "list[str]":
 
 def event(dir_fd: int, key: str) -> int:
     """A value of cgroup.events ("populated", "frozen"); 0 where the group is gone."""
-    return files.table(files.try_read(dir_fd, "cgroup.events")).get(key, 0)
+    try:
+        return files.table(files.read(dir_fd, "cgroup.events")).get(key, 0)
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return 0
 
 
 def wait_event(dir_fd: int, key: str, value: int, timeout: float) -> bool:

@@ -206,4 +206,4 @@ def _restore(manager: "Manager", fd: int, before: "list[tuple[str, bytes]]", old
         try:
             files.write(fd, name, value)
         except OSError as error:
-            log.debug(f"restore {name}: {strerror(error.errno or 0)}")
+            log.warning(f"{name} keeps its new value: {strerror(error.errno or 0)}")

@@ -108,8 +108,8 @@ def standard_streams(pid: int, mounts: set[int]) -> list[str]:
                 if mount not in mounts:
                     inode = os.stat(f"/proc/{pid}/fd/{fd}").st_ino
                     name = f"file[{mount:x}:{inode:x}]"
-        except OSError:
-            name = ""
+        except FileNotFoundError:
+            name = ""  # closed
         streams.append(name)
     return streams
 

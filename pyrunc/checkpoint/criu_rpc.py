@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from errno import ECONNRESET, ENOTCONN, EPIPE
 from typing import Any
 
 from pyrunc.errors import Error, from_os_error
@@ -222,8 +223,9 @@ def _end(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_WR)
         while sock.recv(1 << 16):
             pass
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno not in (ECONNRESET, ENOTCONN, EPIPE):
+            raise
 
 
 # -- the log ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from errno import EACCES, ELOOP, ENOENT, ENOTDIR
 from typing import Any
 
 from pyrunc.errors import Error, from_os_error
@@ -123,7 +124,9 @@ def _resolve(root: int, path: str) -> str:
     try:
         walk.go(path, None)
         return walk.path()
-    except OSError:
+    except OSError as error:
+        if error.errno not in (ENOENT, ENOTDIR, ELOOP, EACCES):
+            raise
         return path
     finally:
         walk.close()

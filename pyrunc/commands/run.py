@@ -4,6 +4,7 @@ Import cost: that of container.run.
 """
 
 import posix
+from errno import ELOOP, ENAMETOOLONG
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.commands import create as create_command
@@ -56,6 +57,10 @@ def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int
 def _is_bundle(directory: str) -> bool:
     try:
         posix.stat(directory + "/config.json")
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
+        return False
+    except OSError as error:
+        if error.errno not in (ELOOP, ENAMETOOLONG):
+            raise
         return False
     return True

@@ -60,7 +60,7 @@ def read(path: str) -> str:
     """A file of the host's, "" where it cannot be read."""
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return ""
     data = bytearray()
     try:

@@ -148,7 +148,7 @@ def _seccomp(kernel: tuple[int, int]) -> dict[str, Any]:
         with open("/proc/sys/kernel/seccomp/actions_avail", encoding="ascii") as file:
             available = set(file.read().split())
         library = compiler.binding()
-    except (OSError, Error):
+    except (FileNotFoundError, Error):
         return {"enabled": False}
     if library.get_api() < compiler.NOTIFY_API:
         available.discard("user_notif")
@@ -171,5 +171,5 @@ def _number(path: str, otherwise: int) -> int:
     try:
         with open(path, encoding="ascii") as file:
             return int(file.read())
-    except (OSError, ValueError):
+    except (FileNotFoundError, PermissionError, ValueError):
         return otherwise

@@ -138,7 +138,7 @@ def _real(path: str) -> str:
     """The path without symbolic links, or as it is where there is nothing."""
     try:
         fd = posix.open(path, names.OPEN_PATH | posix.O_CLOEXEC)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return path
     try:
         return posix.readlink(f"/proc/self/fd/{fd}")

@@ -13,8 +13,10 @@ import posix
 import termios
 from select import POLLIN, POLLOUT, poll
 
-from pyrunc.errors import from_os_error
+from pyrunc.errors import Error, from_os_error
 from pyrunc.foreground.wait import SIGCHLD, SIGWINCH, forward, reap_until
+from pyrunc.kernel.uapi import EIO, EPIPE
+from pyrunc.log import log
 from pyrunc.machine.session import SIGNALS
 
 TYPE_CHECKING = False
@@ -59,11 +61,11 @@ def resize(master: int) -> None:
     """Give the pty the size of the caller's terminal. A terminal that is gone has none."""
     try:
         fd = _callers_terminal()
-    except Exception:
+    except Error:
         return
     try:
         termios.tcsetwinsize(master, termios.tcgetwinsize(fd))
-    except (termios.error, OSError):
+    except termios.error:
         pass
     finally:
         if fd > 2:
@@ -202,7 +204,9 @@ class _Relay:
                 self.typed = self.typed[posix.write(self.master, self.typed) :]
             except BlockingIOError:
                 pass
-            except OSError:
+            except OSError as error:
+                if error.errno != EIO:  # nobody has the terminal open
+                    raise
                 self.typed = b""
         if not self.out:
             data = _read(self.master, BLOCK)
@@ -221,8 +225,10 @@ class _Relay:
             self.out = self.out[posix.write(1, self.out) :]
         except BlockingIOError:
             pass
-        except OSError:
+        except OSError as error:
             # Whoever read the output is gone. The process learns it as from any terminal: SIGHUP.
+            if error.errno not in (EPIPE, EIO):
+                log.warning(str(from_os_error("write to standard output", error)))
             self.out = b""
             self._hang_up()
 

@@ -54,8 +54,8 @@ def forward(pid: int, number: int) -> None:
     try:
         # The child has not been reaped, so the number is still its own.
         posix.kill(pid, number)
-    except OSError:
-        pass
+    except (ProcessLookupError, PermissionError):
+        pass  # a program with set-user-ID may be another user's
 
 
 def reap_until(pid: int) -> "int | None":

@@ -64,7 +64,7 @@ def _is_hosts(path: str) -> bool:
     try:
         here = os.stat(path)
         host = os.stat(f"/proc/1/ns/{os.path.basename(path)}")
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return path.startswith("/proc/1/ns/")
     return (here.st_dev, here.st_ino) == (host.st_dev, host.st_ino)
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from errno import EINVAL, ENOENT, ESRCH
 from typing import Any
 
 from pyrunc.inspect.findings import Finding
@@ -41,9 +42,17 @@ def drift(state: State) -> Iterator[Finding]:
         yield Finding("note", "drift", f"the first process is user {real[1]} now, not {uid}", "/process/user/uid")
     for index, space in enumerate(linux.get("namespaces") or []):
         name = _FILES.get(space.get("type") or "", "")
-        if name and not space.get("path") and _same(f"/proc/{state.pid}/ns/{name}", f"/proc/self/ns/{name}"):
+        if not name or space.get("path"):
+            continue
+        try:
+            if not _same(f"/proc/{state.pid}/ns/{name}", f"/proc/self/ns/{name}"):
+                continue
+            level = "warning"
             text = f"the first process is in the {space['type']} namespace of the caller, not in one of its own"
-            yield Finding("warning", "drift", text, f"/linux/namespaces/{index}")
+        except PermissionError:
+            level = "note"
+            text = f"the caller may not see in which {space['type']} namespace the first process is"
+        yield Finding(level, "drift", text, f"/linux/namespaces/{index}")
     yield from _mounts(state, config)
 
 
@@ -69,8 +78,8 @@ def all_capabilities() -> list[str]:
 def _same(one: str, other: str) -> bool:
     try:
         return os.readlink(one) == os.readlink(other)
-    except OSError:
-        return False
+    except FileNotFoundError:
+        return False  # it has ended
 
 
 def _mounts(state: State, config: Any) -> Iterator[Finding]:
@@ -83,7 +92,9 @@ def _mounts(state: State, config: Any) -> Iterator[Finding]:
     try:
         with open(f"/proc/{state.pid}/mountinfo", "rb") as file:
             lines = file.read().splitlines()
-    except OSError:
+    except OSError as error:
+        if error.errno not in (ENOENT, ESRCH, EINVAL):  # it has ended
+            raise
         return
     for line in lines:
         place = line.split(b" ")[4].decode(errors="replace").encode().decode("unicode_escape", "replace")

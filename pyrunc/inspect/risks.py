@@ -2,6 +2,7 @@
 
 import os
 import re
+from errno import ENOENT
 from typing import Any
 
 # Beyond the fourteen that engines give by default. Level, and what the capability can do to a host: capabilities(7).
@@ -147,6 +148,7 @@ def is_latest(image: str) -> bool:
 def size_of(directory: str) -> "tuple[int, bool]":
     """Bytes of the files below a directory, on its file system; whether all were counted."""
     total = count = 0
+    complete = True
     stack = [directory]
     seen: set[int] = set()
     while stack:
@@ -161,6 +163,7 @@ def size_of(directory: str) -> "tuple[int, bool]":
                     elif entry.is_file(follow_symlinks=False) and entry.inode() not in seen:
                         seen.add(entry.inode())
                         total += entry.stat(follow_symlinks=False).st_size
-        except OSError:
-            continue
-    return total, True
+        except OSError as error:
+            # What has gone meanwhile is nothing; what cannot be read is not counted.
+            complete = complete and error.errno == ENOENT
+    return total, complete

@@ -8,7 +8,7 @@ and looks for the library with ldconfig, which takes tens of milliseconds.
 """
 
 import posix
-from errno import ENOSYS
+from errno import EINVAL, ENOSYS, EOPNOTSUPP
 from io import FileIO
 
 from pyrunc import thirdparty
@@ -93,7 +93,7 @@ def library() -> tuple[str, str]:
     soname = path.rpartition("/")[0] + "/libseccomp.so.2"
     try:
         posix.stat(soname)
-    except OSError:
+    except FileNotFoundError:
         soname = path
     return soname, f"{version.major}.{version.minor}.{version.micro}"
 
@@ -203,7 +203,9 @@ def _compile(
     if tree:
         try:
             context.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (EINVAL, EOPNOTSUPP):
+                raise _refused("cannot compile the filter", error, pointer) from None
             log.debug("seccomp: this libseccomp does not build trees")
     return _export(context, pointer), tree
 

@@ -10,6 +10,8 @@ from _struct import pack
 from pyrunc.config.annotation_names import SECCOMP_RAW
 from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.files import read_file
+from pyrunc.kernel.uapi import EINVAL, ENODEV, ENOENT
+from pyrunc.log import log
 from pyrunc.plan.process.process import RLIMIT_NUMBERS
 
 TYPE_CHECKING = False
@@ -56,7 +58,9 @@ def selinux_enabled() -> bool:
     """Whether the kernel has SELinux and a policy: without one it calls every process "kernel"."""
     try:
         current = read_file("/proc/self/attr/current")
-    except OSError:
+    except OSError as error:
+        if error.errno not in (ENOENT, EINVAL):  # a kernel without security modules, or without one that labels
+            raise from_os_error("look whether SELinux is enabled: read", error) from None
         return False
     selinux = posix.access("/sys/fs/selinux/enforce", posix.F_OK)
     return selinux and current.rstrip(b"\0\n") != b"kernel"
@@ -83,7 +87,9 @@ def oom_killed(manager: "Manager") -> bool:
     """Whether the kernel has killed something in the cgroup for its memory limit."""
     try:
         events = read_file(f"{manager.path}/memory.events")
-    except OSError:
+    except OSError as error:
+        if error.errno not in (ENOENT, ENODEV):
+            log.debug(f"whether the memory limit was reached is not known: {error}")
         return False
     return any(line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in events.split(b"\n"))
 

@@ -10,6 +10,7 @@ import posix
 
 from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.files import write_file
+from pyrunc.kernel.uapi import EACCES
 from pyrunc.log import log
 from pyrunc.machine.ops import Program, Reg
 from pyrunc.machine.session import Lost, Session, Trace, spawn
@@ -141,17 +142,19 @@ class Making:
         return errno, ()
 
     def adjust_oom_score(self, process: "Process") -> None:
-        """process.oomScoreAdj, written from outside, as the init may have lost the right to lower it. Without
-        privileges it is only tried."""
+        """process.oomScoreAdj, written from outside, as the init may have lost the right to lower it.
+
+        Errors: EACCES: CAP_SYS_RESOURCE alone may go below what was set with it (proc_pid_oom_score_adj(5)).
+        """
         score = process.get("oomScoreAdj")
         if score is None:
             return
         try:
             write_file(f"/proc/{self.pid}/oom_score_adj", str(score).encode())
         except OSError as error:
-            if posix.geteuid() == 0 and not self.globals.is_rootless():
-                what = f"{step_errors.SETUP}unable to set oom_score_adj (process/oomScoreAdj)"
-                raise from_os_error(what, error, pointer="/process/oomScoreAdj") from None
+            what = f"{step_errors.SETUP}unable to set oom_score_adj (process/oomScoreAdj)"
+            hint = "without CAP_SYS_RESOURCE it can only be raised" if error.errno == EACCES else ""
+            raise from_os_error(what, error, pointer="/process/oomScoreAdj", hint=hint) from None
 
     def take_console(self, process: "Process") -> None:
         """The terminal's master came with the last reply: it goes to whoever waits for it, or stays here."""

@@ -300,3 +300,24 @@ def test_an_error_in_json_has_its_errno(running: str, runtime: Runtime, tmp_path
     assert done.returncode == 1
     entry = json.loads(log.read_text().splitlines()[-1])
     assert (entry["level"], entry["errno"]) == ("error", 24)
+
+
+@pytest.mark.parametrize("file", ["/sys/fs/cgroup/cgroup.controllers", "/proc/self/uid_map"])
+def test_what_cannot_be_looked_at_is_not_missing(file: str, runtime: Runtime, bundle: MakeBundle) -> None:
+    """Without descriptors the container ran without a cgroup, and without what depends on a user namespace."""
+    made = bundle()
+    words = ("run", "--bundle", str(made.path), runtime.new_id())
+    done = injected(runtime, "openat,open:error=EMFILE", *words, options=["-P", file])
+    assert done.returncode == 1
+    assert f"{file}: too many open files" in done.stderr
+    assert "internal error" not in done.stderr
+
+
+def test_a_cgroup_that_cannot_be_opened_is_not_gone(running: str, runtime: Runtime) -> None:
+    """`ps` said that the container had no processes."""
+    group = (json.loads((runtime.root / running / "state.json").read_text())["cgroup"] or {}).get("path")
+    if not group:
+        pytest.skip("the container has no cgroup here")
+    done = injected(runtime, "openat,open:error=EMFILE", "ps", running, options=["-P", group])
+    assert done.returncode == 1
+    assert f"{group}: too many open files" in done.stderr

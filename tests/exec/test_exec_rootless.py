@@ -58,3 +58,14 @@ def test_processes_that_could_not_be_killed(rootless: Rootless, private: bool) -
     done = rootless("run", "--bundle", str(file.parent), "b")
     assert done.returncode == 0
     assert ("Such configuration is strongly discouraged" in done.stderr) == (not private)
+
+
+def test_an_oom_score_that_cannot_be_set(rootless: Rootless) -> None:
+    """runc and crun refuse as well; it was left out in silence."""
+    rootless.bundle.update({"process": {"args": ["/bin/true"], "oomScoreAdj": -1}})
+    done = rootless("run", "--bundle", str(rootless.bundle.path), "low")
+    assert done.returncode == 1
+    assert "unable to set oom_score_adj (process/oomScoreAdj)" in done.stderr
+    assert "permission denied" in done.stderr
+    rootless.bundle.update({"process": {"oomScoreAdj": 700}})
+    assert rootless("run", "--bundle", str(rootless.bundle.path), "high").returncode == 0

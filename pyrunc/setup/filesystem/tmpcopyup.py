@@ -12,10 +12,10 @@ Import cost: posix.
 """
 
 import posix
+from errno import EMLINK, ENAMETOOLONG, EOVERFLOW
 
 from pyrunc.errors import Error, strerror
 from pyrunc.kernel.uapi import (
-    EEXIST,
     EINVAL,
     ENXIO,
     EOPNOTSUPP,
@@ -38,7 +38,6 @@ _PIECE = 1 << 24
 _S_IFLNK = 0o120000
 _SET_ID = 0o6000
 _ST_NOSUID, _ST_NODEV = 2, 4
-_EOVERFLOW = 75
 _LOOK = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -169,7 +168,7 @@ class _Copy:
                 with _Maker(self.maker):
                     posix.mknod(name, status.st_mode & S_IFMT | 0o600, dir_fd=target)
         except OSError as error:
-            if is_device and error.errno in (EPERM, _EOVERFLOW):
+            if is_device and error.errno in (EPERM, EOVERFLOW):
                 return False  # no right to make devices, or none in the tmpfs's user namespace
             raise
         with_set_id = self._own_by_name(target, name, status)
@@ -183,9 +182,9 @@ class _Copy:
             posix.link(path, name, src_dir_fd=self.target, dst_dir_fd=target, follow_symlinks=False)
             return True
         except OSError as error:
-            if error.errno == EEXIST:
+            if error.errno not in (ENAMETOOLONG, EMLINK):
                 raise
-            return False  # a path that is too long
+            return False
 
     # -- attributes --------------------------------------------------------------------------------
 
@@ -210,7 +209,9 @@ class _Copy:
         """Extended attributes, those that the tmpfs takes."""
         try:
             names = posix.listxattr(source)
-        except OSError:
+        except OSError as error:
+            if error.errno != EOPNOTSUPP:
+                raise
             return
         for name in names:
             if name in _LEFT_OUT or (name == "security.capability" and not self.set_id):
@@ -251,7 +252,7 @@ def _tolerant(call: "Callable[[], None]") -> bool:
     try:
         call()
     except OSError as error:
-        if error.errno not in (EPERM, EINVAL, _EOVERFLOW):
+        if error.errno not in (EPERM, EINVAL, EOVERFLOW):
             raise
         return False
     return True
