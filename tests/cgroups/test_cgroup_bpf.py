@@ -38,13 +38,13 @@ class Agent(session.Session):
 
 @pytest.fixture
 def agent(manager: Manager) -> Iterator[Agent]:
-    """A pyrunc-init that has the cgroup's directory as descriptor 60."""
+    """A pyrunc-init that has the cgroup's directory as descriptor 560."""
     if not os.path.exists(session.init_path()):
         pytest.fail("pyrunc-init is not built")
-    ours, number = session.pair(61)
-    os.dup2(manager.dir(), 60)
-    pid = session.spawn(number, (60,))
-    for fd in (number, 60):
+    ours, number = session.pair(561)
+    os.dup2(manager.dir(), 560)
+    pid = session.spawn(number, (560,))
+    for fd in (number, 560):
         os.close(fd)
     it = Agent(ours, "agent")
     it.pid = pid
@@ -82,7 +82,7 @@ print(can(lambda: os.open("/dev/null", os.O_RDWR)), can(lambda: os.open("/dev/km
 
 def attach(agent: session.Session, program: bytes) -> int:
     steps = ops.Program()
-    bpf.attach(steps, program, 60)
+    bpf.attach(steps, program, 560)
     steps.sync("done")
     return agent.run(steps).errno
 
@@ -97,29 +97,29 @@ def test_attach_and_replace(manager: Manager, agent: session.Session, probe: Pro
     program = manager.device_program()
     assert program is not None
     assert attach(agent, program) == 0
-    (first,) = bpf.query(agent, 60)
+    (first,) = bpf.query(agent, 560)
     assert probe() == "+ - - +"
     kmsg = {"allow": True, "type": "c", "major": 1, "minor": 11}
-    bpf.replace(agent, rules({**kmsg, "access": "r"}), 60)
-    (second,) = bpf.query(agent, 60)
+    bpf.replace(agent, rules({**kmsg, "access": "r"}), 560)
+    (second,) = bpf.query(agent, 560)
     assert second != first
     assert probe() == "+ + - +"
-    bpf.replace(agent, rules({**kmsg, "access": "r"}, {**kmsg, "access": "w"}), 60)
+    bpf.replace(agent, rules({**kmsg, "access": "r"}, {**kmsg, "access": "w"}), 560)
     assert probe() == "+ + + +"
-    bpf.replace(agent, rules({"allow": True}), 60)
-    assert len(bpf.query(agent, 60)) == 1
+    bpf.replace(agent, rules({"allow": True}), 560)
+    assert len(bpf.query(agent, 560)) == 1
     assert probe() == before
 
 
 def test_replace_where_there_is_none_or_several(agent: session.Session, probe: Probe) -> None:
-    bpf.replace(agent, rules(), 60)
+    bpf.replace(agent, rules(), 560)
     assert probe() == "+ - - +"
     everything = devices.compile([devices.Rule(True, 0, -1, -1, devices.ALL)])
     assert attach(agent, everything) == 0
-    assert len(bpf.query(agent, 60)) == 2
+    assert len(bpf.query(agent, 560)) == 2
     assert probe() == "+ - - +", "all programs have to agree"
-    bpf.replace(agent, everything, 60)
-    assert len(bpf.query(agent, 60)) == 1
+    bpf.replace(agent, everything, 560)
+    assert len(bpf.query(agent, 560)) == 1
     assert probe()[0] == "+"
 
 
@@ -128,23 +128,23 @@ def test_no_descriptor_is_left(agent: Agent) -> None:
         return os.listdir(f"/proc/{agent.pid}/fd")
 
     assert attach(agent, rules()) == 0
-    bpf.replace(agent, rules(), 60)
-    bpf.replace(agent, rules(), 60)
+    bpf.replace(agent, rules(), 560)
+    bpf.replace(agent, rules(), 560)
     assert [os.readlink(f"/proc/{agent.pid}/fd/{fd}") for fd in descriptors()].count("anon_inode:bpf-prog") == 0
 
 
 def test_what_is_no_program(agent: session.Session) -> None:
     assert attach(agent, b"\x95" + bytes(7)) != 0  # exit without a verdict
     with pytest.raises(Error, match=r"replace the device program \(linux/resources/devices\)"):
-        bpf.replace(agent, b"\x95" + bytes(7), 60)
+        bpf.replace(agent, b"\x95" + bytes(7), 560)
 
 
 def test_optional_programs_are_skipped(agent: session.Session) -> None:
     steps = ops.Program()
-    bpf.attach(steps, b"\x95" + bytes(7), 60, optional=True)
+    bpf.attach(steps, b"\x95" + bytes(7), 560, optional=True)
     steps.sync("done")
     assert agent.run(steps).errno == 0
-    assert bpf.query(agent, 60) == ()
+    assert bpf.query(agent, 560) == ()
 
 
 def test_the_verifier_takes_every_rule(agent: session.Session) -> None:
@@ -156,4 +156,4 @@ def test_the_verifier_takes_every_rule(agent: session.Session) -> None:
         for minor in (None, 3)
         for access in ("r", "rw", "rwm")
     ]
-    bpf.replace(agent, devices.compile(devices.rules({"devices": items})), 60)
+    bpf.replace(agent, devices.compile(devices.rules({"devices": items})), 560)
