@@ -38,7 +38,7 @@ NOT_NAMED: dict[str, tuple[int, str]] = {
     "whereabouts.py:first_missing": (1, "asked for an error's hint"),
     "whereabouts.py:not_a_directory": (1, "asked for an error's hint"),
     "whereabouts.py:_near_file": (1, "asked for an error's hint"),
-    "create.py:Creation.undo": (1, "clean-up after an error, reported"),
+    "prepare.py:Preparation.undo": (1, "clean-up after an error, reported"),
     "run.py:_delete": (1, "reported; the exit status is the program's"),
     "sd_notify.py:Proxy.__init__": (1, "a warning: a service manager that is gone is no reason not to run"),
     "sd_notify.py:Proxy._pass_on": (1, "a warning: as above"),
