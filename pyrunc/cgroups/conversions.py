@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PERIOD = 100000
 POINTER = "/linux/resources"
+# The files of cgroup itself that are limits (Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files").
+_LIMITS_OF_CGROUP = ("cgroup.max.depth", "cgroup.max.descendants")
 
 
 class Write:
@@ -231,7 +233,7 @@ def _unified(res: "Resources", out: "list[Write]") -> None:
                 f'unified resource "{key}" must be in the form CONTROLLER.PARAMETER',
                 pointer=pointer,
             )
-        if controller == "cgroup":
+        if controller == "cgroup" and key not in _LIMITS_OF_CGROUP:
             # cgroup.procs would move any process of the host's; cgroup.kill and cgroup.freeze are not limits either.
             raise ConfigError(f'unified resource "{key}" is no limit: it is a file of cgroup itself', pointer=pointer)
         for line in value.splitlines():

@@ -179,6 +179,11 @@ def test_bad_unified_keys(key: str, message: str) -> None:
         files({"unified": {key: "1"}})
 
 
+def test_limits_of_cgroup_itself() -> None:
+    written = conversions.writes({"unified": {"cgroup.max.depth": "3", "cgroup.max.descendants": "5"}})
+    assert [(it.file, it.value) for it in written] == [("cgroup.max.depth", "3"), ("cgroup.max.descendants", "5")]
+
+
 def test_pointers_name_the_property() -> None:
     resources = {
         "pids": {"limit": 1},

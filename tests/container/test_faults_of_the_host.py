@@ -219,8 +219,13 @@ def test_a_damaged_state_is_told(text: str, running: str, runtime: Runtime) -> N
     assert runtime.state(running)["status"] == "running"
 
 
-def test_a_pid_file_that_is_a_device(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+def test_a_pid_file_that_is_a_device(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """As root, `--pid-file /dev/null` would break the host."""
+    if os.statvfs(tmp_path).f_flag & os.ST_NODEV:  # systemd's /tmp: devices there cannot be opened
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "dev", "tmpfs", tmp_path], check=True)
+        request.addfinalizer(lambda: subprocess.run(["umount", "-l", tmp_path], check=True))
     node = tmp_path / "null"
     os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     runtime.create(bundle().args("/bin/sleep", "1000"), "--pid-file", str(node))
