@@ -5,6 +5,10 @@ Import cost: none beyond the interpreter's own modules (``posix`` only).
 
 import posix
 
+# What errors of a process that is on its way begin with, so that engines can tell their class.
+SETUP = "unable to start container process: "
+INIT = SETUP + "error during container init: "
+
 
 class Error(Exception):
     """Something pyrunc could not do, told so that a user can act on it.

@@ -5,11 +5,10 @@ Engines, scripts and logs never see this form: it stands only on a terminal, wit
 
 import posix
 
+from pyrunc.errors import INIT, SETUP
+
 # What runc puts before an error so that engines can tell its class, and what tells a person nothing.
-_FOR_ENGINES = (
-    "unable to start container process: ",
-    "error during container init: ",
-)
+_FOR_ENGINES = (SETUP, INIT.removeprefix(SETUP))
 _COLORS = {"error": "31", "warning": "33", "debug": "2", "hint": "36"}
 
 

@@ -13,7 +13,7 @@ BASE = {"", "errors", "log", "thirdparty", "kernel", "didyoumean", "people"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "log": {"", "errors", "logservice", "people"},
-    "people": set(),
+    "people": {"errors"},
     "didyoumean": set(),
     "logservice": set(),
     "made_of": set(),

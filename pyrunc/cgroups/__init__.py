@@ -55,7 +55,7 @@ def manager(
     from pyrunc.errors import ConfigError
 
     host = detect.detect()
-    path = linux.get("cgroupsPath") or ""
+    path = linux.get("cgroupsPath", "")
     resources = linux.get("resources")
     annotations = annotations or {}
     self: Manager

@@ -94,7 +94,7 @@ def swap_max(swap: int, limit: int, pointer: str = POINTER + "/memory/swap") -> 
 
 
 def _pids(res: "Resources", out: "list[Write]") -> None:
-    limit = (res.get("pids") or {}).get("limit")
+    limit = res.get("pids", {}).get("limit")
     if limit is not None:
         # The kernel counts the first process before its limit is looked at: 0 cannot start
         # anything, and "no more processes than the one" is what it has to mean.
@@ -103,17 +103,17 @@ def _pids(res: "Resources", out: "list[Write]") -> None:
 
 
 def _memory(res: "Resources", out: "list[Write]") -> None:
-    memory = res.get("memory") or {}
+    memory = res.get("memory", {})
     here = POINTER + "/memory"
-    limit = memory.get("limit") or 0
-    swap = swap_max(memory.get("swap") or 0, limit, here + "/swap")
+    limit = memory.get("limit", 0)
+    swap = swap_max(memory.get("swap", 0), limit, here + "/swap")
     if swap is not None:
         # Without swap accounting there is no file, and neither is there swap to limit or to deny.
         pointer = here + ("/swap" if memory.get("swap") else "/limit")
         out.append(Write("memory.swap.max", number(swap), pointer, swap <= 0))
     if limit:
         out.append(Write("memory.max", number(limit), here + "/limit", limit < 0))
-    low = memory.get("reservation") or 0
+    low = memory.get("reservation", 0)
     if low:
         out.append(Write("memory.low", number(low), here + "/reservation"))
 
@@ -127,46 +127,46 @@ THROTTLES = (
 
 
 def _io(res: "Resources", out: "list[Write]", bfq: bool) -> None:
-    block = res.get("blockIO") or {}
+    block = res.get("blockIO", {})
     here = POINTER + "/blockIO"
     file = "io.bfq.weight" if bfq else "io.weight"
-    weight = block.get("weight") or 0
+    weight = block.get("weight", 0)
     if weight:
         value = weight if bfq else io_weight(weight)
         out.append(Write(file, str(value), here + "/weight"))
-    for index, device in enumerate(block.get("weightDevice") or ()):
-        weight = device.get("weight") or 0
+    for index, device in enumerate(block.get("weightDevice", ())):
+        weight = device.get("weight", 0)
         if weight:
             value = weight if bfq else io_weight(weight)
             text = f"{device['major']}:{device['minor']} {value}"
             out.append(Write(file, text, f"{here}/weightDevice/{index}"))
     for key, name in THROTTLES:
         for index, device in enumerate(block.get(key) or ()):
-            rate = device.get("rate") or 0  # 0 lifts the limit, as it does in v1's files
+            rate = device.get("rate", 0)  # 0 lifts the limit, as it does in v1's files
             text = f"{device['major']}:{device['minor']} {name}={number(rate or -1)}"
             out.append(Write("io.max", text, f"{here}/{key}/{index}"))
 
 
 def _idle(res: "Resources") -> "tuple[str, str]":
     """What is asked of cpu.idle, "" for nothing, and where."""
-    unified = res.get("unified") or {}
+    unified = res.get("unified", {})
     if "cpu.idle" in unified:
         return unified["cpu.idle"].strip(), POINTER + "/unified/cpu.idle"
-    idle = (res.get("cpu") or {}).get("idle")
+    idle = res.get("cpu", {}).get("idle")
     return "" if idle is None else str(idle), POINTER + "/cpu/idle"
 
 
 def _cpu(res: "Resources", out: "list[Write]") -> None:
-    cpu = res.get("cpu") or {}
+    cpu = res.get("cpu", {})
     here = POINTER + "/cpu"
     idle, where = _idle(res)
-    weight = cpu_weight(cpu.get("shares") or 0)
+    weight = cpu_weight(cpu.get("shares", 0))
     if idle:
         out.append(Write("cpu.idle", idle, where, idle == "0"))
     # An idle group has no weight: the kernel refuses one.
     if weight and idle != "1":
         out.append(Write("cpu.weight", str(weight), here + "/shares", weight == 100))
-    quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
+    quota, period = cpu.get("quota", 0), cpu.get("period", 0)
     burst = cpu.get("burst")
     if quota or period:
         text = f"{number(quota or -1)} {period or DEFAULT_PERIOD}"
@@ -180,7 +180,7 @@ def _cpu(res: "Resources", out: "list[Write]") -> None:
 
 
 def _cpuset(res: "Resources", out: "list[Write]") -> None:
-    cpu = res.get("cpu") or {}
+    cpu = res.get("cpu", {})
     for key in ("cpus", "mems"):
         value = cpu.get(key) or ""
         if value:
@@ -193,7 +193,7 @@ def page_size(name: str) -> bool:
 
 
 def _hugetlb(res: "Resources", out: "list[Write]") -> None:
-    for index, item in enumerate(res.get("hugepageLimits") or ()):
+    for index, item in enumerate(res.get("hugepageLimits", ())):
         here = f"{POINTER}/hugepageLimits/{index}"
         size, limit = item["pageSize"], str(item["limit"])
         if not page_size(size):
@@ -205,7 +205,7 @@ def _hugetlb(res: "Resources", out: "list[Write]") -> None:
 
 
 def _rdma(res: "Resources", out: "list[Write]") -> None:
-    for device, item in (res.get("rdma") or {}).items():
+    for device, item in res.get("rdma", {}).items():
         words = [device]
         for key, name in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
             if item.get(key) is not None:
@@ -221,7 +221,7 @@ def escape(key: str) -> str:
 
 def _unified(res: "Resources", out: "list[Write]") -> None:
     idle = _idle(res)[0]
-    for key, value in (res.get("unified") or {}).items():
+    for key, value in res.get("unified", {}).items():
         if key == "cpu.idle" or (idle == "1" and key == "cpu.weight"):
             continue  # see _cpu
         pointer = f"{POINTER}/unified/{escape(key)}"
@@ -264,8 +264,8 @@ def ignored(resources: "Resources | None") -> "list[tuple[str, str]]":
     """What v2 cannot do, as (pointer, reason): to be warned about, not refused."""
     out: list[tuple[str, str]] = []
     res = resources or {}
-    memory, cpu = res.get("memory") or {}, res.get("cpu") or {}
-    network, block = res.get("network") or {}, res.get("blockIO") or {}
+    memory, cpu = res.get("memory", {}), res.get("cpu", {})
+    network, block = res.get("network", {}), res.get("blockIO", {})
     for key, reason in (
         ("kernel", "kernel memory is part of memory.max"),
         ("kernelTCP", "kernel memory is part of memory.max"),
@@ -279,7 +279,7 @@ def ignored(resources: "Resources | None") -> "list[tuple[str, str]]":
             out.append((f"{POINTER}/cpu/{key}", "cgroup v2 has no realtime budget"))
     if block.get("leafWeight"):
         out.append((POINTER + "/blockIO/leafWeight", "cgroup v2 has no leaf weight"))
-    for index, device in enumerate(block.get("weightDevice") or []):
+    for index, device in enumerate(block.get("weightDevice", [])):
         if device.get("leafWeight"):
             pointer = f"{POINTER}/blockIO/weightDevice/{index}/leafWeight"
             out.append((pointer, "cgroup v2 has no leaf weight"))

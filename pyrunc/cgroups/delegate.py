@@ -22,19 +22,19 @@ def owner(config: "Mapping[str, Any]") -> "int | None":
     A container gets its cgroup where it can see no other one and can write to it (config-linux.md,
     "Cgroup ownership"): with a new cgroup namespace and a writable cgroup mount. The owner is the process's user.
     """
-    linux = config.get("linux") or {}
-    new = {n.get("type") for n in linux.get("namespaces") or () if not n.get("path")}
+    linux = config.get("linux", {})
+    new = {n.get("type") for n in linux.get("namespaces", ()) if not n.get("path")}
     if "cgroup" not in new:
         return None
-    for mount in config.get("mounts") or ():
-        if mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ()):
+    for mount in config.get("mounts", ()):
+        if mount.get("type") in ("cgroup", "cgroup2") and "ro" not in mount.get("options", ()):
             break
     else:
         return None
-    uid: int = ((config.get("process") or {}).get("user") or {}).get("uid") or 0
-    if all(n.get("type") != "user" for n in linux.get("namespaces") or ()):
+    uid: int = config.get("process", {}).get("user", {}).get("uid", 0)
+    if all(n.get("type") != "user" for n in linux.get("namespaces", ())):
         return uid
-    for mapping in linux.get("uidMappings") or ():
+    for mapping in linux.get("uidMappings", ()):
         first = mapping["containerID"]
         if first <= uid < first + mapping["size"]:
             return int(mapping["hostID"] + uid - first)

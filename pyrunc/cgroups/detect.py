@@ -76,10 +76,10 @@ def mount_flags(config: "Mapping[str, Any]", mount: str) -> "tuple[str, ...]":
     is in a cgroup namespace other than the first: without `nsdelegate` containers could leave their cgroups, without
     `memory_recursiveprot` protection of memory ends. A namespace made for the container is never the first.
     """
-    for space in (config.get("linux") or {}).get("namespaces") or ():
+    for space in config.get("linux", {}).get("namespaces", ()):
         if space.get("type") == "cgroup" and not space.get("path"):
             return ()
-    if not any(m.get("type") in ("cgroup", "cgroup2") for m in config.get("mounts") or ()):
+    if not any(m.get("type") in ("cgroup", "cgroup2") for m in config.get("mounts", ())):
         return ()
     fd = posix.open("/proc/self", files.DIRECTORY)
     try:

@@ -232,7 +232,7 @@ class Manager:
         if not self.path:
             return
         fd = self.dir()
-        block = resources.get("blockIO") or {}
+        block = resources.get("blockIO", {})
         bfq = bool(block.get("weight") or block.get("weightDevice")) and (
             files.try_read(fd, "io.bfq.weight") is not None
         )

@@ -13,12 +13,12 @@ import time
 
 from pyrunc.cgroups import files
 from pyrunc.errors import Error
+from pyrunc.kernel.signals import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIGKILL = 9
 GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 
 

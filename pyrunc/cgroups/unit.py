@@ -130,8 +130,8 @@ def quota(quota: int, period: int, version: int) -> "list[Property]":
 
 def rounded(resources: "Resources") -> "Resources":
     """`resources` with cpu.quota rounded up as quota() does; the same object where nothing changes."""
-    cpu = resources.get("cpu") or {}
-    number = cpu.get("quota") or 0
+    cpu = resources.get("cpu", {})
+    number = cpu.get("quota", 0)
     if number <= 0:
         return resources
     period = cpu.get("period") or conversions.DEFAULT_PERIOD

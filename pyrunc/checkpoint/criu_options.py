@@ -127,5 +127,5 @@ def page_server(address: str) -> bytes:
 
 def namespace_paths(config: Mapping[str, Any]) -> dict[str, str]:
     """The namespaces that the configuration joins by path, by their kind."""
-    spaces = (config.get("linux") or {}).get("namespaces") or ()
+    spaces = config.get("linux", {}).get("namespaces", ())
     return {space["type"]: space["path"] for space in spaces if space.get("path")}

@@ -50,7 +50,7 @@ def _unescape(text: str) -> str:
 
 def is_bind(mount: Mapping[str, Any]) -> bool:
     """Whether an entry of `mounts` binds something of the host."""
-    options = mount.get("options") or ()
+    options = mount.get("options", ())
     return mount.get("type") == "bind" or "bind" in options or "rbind" in options
 
 
@@ -62,8 +62,8 @@ def dumped(config: Config, lines: list[MountLine], root: int) -> list[str]:
     """
     present = {line.path: line for line in lines}
     found: dict[str, str] = {}
-    own = ["/" + clean(mount["destination"]) for mount in config.get("mounts") or ()]
-    for mount in config.get("mounts") or ():
+    own = ["/" + clean(mount["destination"]) for mount in config.get("mounts", ())]
+    for mount in config.get("mounts", ()):
         name = "/" + clean(mount["destination"])
         if not is_bind(mount):
             continue
@@ -83,20 +83,20 @@ def restored(config: Config, bundle: str) -> list[str]:
     """`external` of a restore: `mnt[NAME]:SOURCE` for each mount that dumped() can have named."""
     found: dict[str, str] = {}
     host: list[MountLine] | None = None
-    for mount in config.get("mounts") or ():
+    for mount in config.get("mounts", ()):
         if not is_bind(mount):
             continue
         name = "/" + clean(mount["destination"])
         # criu looks for the mount that it lies on by comparing names: neither links nor dots.
         source = os.path.realpath(os.path.join(bundle, mount["source"]))
         found[name] = source
-        if "rbind" in (mount.get("options") or ()):
+        if "rbind" in mount.get("options", ()):
             host = host if host is not None else mounts_of("self")
             real = os.path.realpath(source)
             for line in host:
                 if line.path.startswith(real.rstrip("/") + "/"):
                     found.setdefault(name + line.path[len(real.rstrip("/")) :], line.path)
-    masked = {"/" + clean(path) for path in (config.get("linux") or {}).get("maskedPaths") or ()}
+    masked = {"/" + clean(path) for path in config.get("linux", {}).get("maskedPaths") or ()}
     for path in _covered(config):
         found.setdefault(path, "/dev/null" if path in masked else path)
     return [f"mnt[{name}]:{source}" for name, source in found.items()]
@@ -104,7 +104,7 @@ def restored(config: Config, bundle: str) -> list[str]:
 
 def _covered(config: Config) -> Iterator[str]:
     """Paths where a file of the host may be bound: masked ones, and devices in a user namespace."""
-    for path in (config.get("linux") or {}).get("maskedPaths") or ():
+    for path in config.get("linux", {}).get("maskedPaths", ()):
         yield "/" + clean(path)
     for device, _ in device_list(config):  # type: ignore[arg-type]
         yield "/" + clean(device["path"])
@@ -201,9 +201,9 @@ def make_mount_points(config: Config, rootfs: str, bundle: str) -> None:
     Those in a bind mount are made in its source; those in any other mount are criu's to restore.
     """
     before: list[tuple[str, str]] = []
-    for index, mount in enumerate(config.get("mounts") or ()):
+    for index, mount in enumerate(config.get("mounts", ())):
         name = "/" + clean(mount["destination"])
-        source = os.path.join(bundle, mount.get("source") or "") if is_bind(mount) else ""
+        source = os.path.join(bundle, mount.get("source", "")) if is_bind(mount) else ""
         base, rest = rootfs, name
         for above, above_source in before:
             if name.startswith(above + "/"):

@@ -36,7 +36,7 @@ from pyrunc.container.create import Creation
 from pyrunc.container.delete import delete
 from pyrunc.container.prepare import Preparation
 from pyrunc.container.start import after_start
-from pyrunc.errors import Error, from_os_error
+from pyrunc.errors import SETUP, Error, from_os_error
 from pyrunc.foreground.wait import attend, become_subreaper, block_signals
 from pyrunc.kernel.files import read_file, write_pid_file
 from pyrunc.kernel.uapi import AT_FDCWD, CLONE_NEWNS, MS_REC, MS_SLAVE, O_DIRECTORY, O_RDONLY
@@ -163,7 +163,7 @@ class Restoration(Creation):
         path = criu_rpc.program()
         numbers = Space(12, "descriptors")
         steps = surroundings(self.facts.rootfs, directories, numbers)
-        reply = step_errors.check(self.agent.run(steps), step_errors.SETUP)
+        reply = step_errors.check(self.agent.run(steps), SETUP)
         sock = socket.socket(fileno=self.agent.descriptors.pop())
         try:
             images, work, rpc = _THREE.unpack(reply.data)
@@ -173,7 +173,7 @@ class Restoration(Creation):
                 options["cg_root"] = criu_rpc.encode({2: group})
             end = self.agent.until_exec(self.agent.send(execution(path, rpc)))
             if end is not None and end.step is not None:
-                raise step_errors.step_error(end.step, end.errno, step_errors.SETUP)
+                raise step_errors.step_error(end.step, end.errno, SETUP)
         except BaseException:
             sock.close()
             raise
@@ -220,7 +220,7 @@ class Restoration(Creation):
 
         self.pid = pid
         self.state.set_process(pid)
-        hooks = self.config.get("hooks") or {}
+        hooks = self.config.get("hooks", {})
         self.hooked = True
         for kind, listed in (
             ("prestart", hooks.get("prestart")),
@@ -292,7 +292,7 @@ def execution(path: str, rpc: int) -> Program:
 
 def restore_options(config: Any, given: Given, rootfs: str, bundle: str) -> dict[str, Any]:
     """What criu is told, but for directories, the cgroup and descriptors."""
-    options = common(given, config.get("annotations") or {})
+    options = common(given, config.get("annotations", {}))
     options["root"] = rootfs
     options["rst_sibling"] = True
     options["evasive_devices"] = True
@@ -313,7 +313,7 @@ def restore_options(config: Any, given: Given, rootfs: str, bundle: str) -> dict
 
 def _mapped_root(config: Any) -> int | None:
     """The host's group that is root's in the container's user namespace; None where it is 0."""
-    for mapping in (config.get("linux") or {}).get("gidMappings") or ():
+    for mapping in config.get("linux", {}).get("gidMappings", ()):
         if mapping["containerID"] == 0:
             return mapping["hostID"] or None
     return None

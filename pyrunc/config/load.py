@@ -10,10 +10,11 @@ is dropped: no member is ever None.
 Import cost: `_json` and pyrunc's own modules.
 """
 
+from errno import ENOENT, ENOTDIR
+
 from pyrunc.config import strict
 from pyrunc.config.schema import _validator
 from pyrunc.errors import ConfigError
-from pyrunc.kernel.uapi import ENOENT, ENOTDIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

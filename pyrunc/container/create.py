@@ -14,13 +14,14 @@ The init dies with pyrunc (PDEATHSIG, and the end of its session) until it has b
 """
 
 import posix
+from errno import ENOSYS
 
 from pyrunc.config.annotation_names import PIDFD_RECEIVER
 from pyrunc.container.create_syncs import Answers
 from pyrunc.container.prepare import Preparation
-from pyrunc.errors import Error
+from pyrunc.errors import SETUP, Error
 from pyrunc.kernel.files import write_pid_file
-from pyrunc.kernel.uapi import ENOSYS
+from pyrunc.kernel.signals import SIGKILL
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Step
 from pyrunc.machine.session import Lost, Session, pair
@@ -29,7 +30,7 @@ from pyrunc.setup.drive import conduct, first_piece
 from pyrunc.setup.failures import step_errors
 from pyrunc.setup.gate import make_gate
 from pyrunc.setup.host import oom_killed, send_fd
-from pyrunc.setup.process import SIGKILL, Making
+from pyrunc.setup.process import Making
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Creation(Making):
             if failed is None:
                 return plan, steps
             if failed.name != "clone3" or errno != ENOSYS:
-                raise step_errors.step_error(failed, errno, step_errors.SETUP)
+                raise step_errors.step_error(failed, errno, SETUP)
             # A filter around pyrunc that wants to see the flags, as that of systemd's RestrictNamespaces=. What comes
             # before the clone has been done.
             facts.old_clone = True
@@ -163,8 +164,8 @@ class Creation(Making):
 
     def why_lost(self, signal: int) -> "tuple[str, str]":
         """Usually it is the memory limit."""
-        memory = (self.config.get("linux", {}).get("resources") or {}).get("memory") or {}
-        limit = (memory.get("limit") or 0) > 0
+        memory = self.config.get("linux", {}).get("resources", {}).get("memory", {})
+        limit = memory.get("limit", 0) > 0
         hint = "raise the memory limit (linux/resources/memory/limit)" if limit else ""
         manager = self.manager
         if oom_killed(manager):

@@ -12,11 +12,12 @@ Import cost: what create.py imports.
 """
 
 import posix
+from errno import EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM
 
 from pyrunc.config.annotation_names import KEEP_GROUPS
-from pyrunc.errors import Error
+from pyrunc.errors import INIT, SETUP, Error
 from pyrunc.kernel.files import read_file
-from pyrunc.kernel.uapi import CLONE_NEWUSER, EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM
+from pyrunc.kernel.uapi import CLONE_NEWUSER
 from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
 from pyrunc.plan.console import Console
 from pyrunc.plan.create import finish
@@ -105,15 +106,15 @@ class Answers:
                 Walk(self.session, key.root).make(key)
             except Error as error:
                 where = f"{step.why} ({step.at[1:]})" if step.at else step.why
-                raise error.prefixed(f"{step_errors.INIT}{where}: ") from None
+                raise error.prefixed(f"{INIT}{where}: ") from None
             return False, ()
         if step.name == "move_mount" and errno == EINVAL:
             errno = self._move_refused(step)
         if step.name in ("fsconfig", "fsmount"):
             from pyrunc.setup.failures.kernel_words import of_filesystem
 
-            raise of_filesystem(self.session, step, errno, step_errors.INIT)
-        failed = step_errors.step_error(step, errno, step_errors.INIT)
+            raise of_filesystem(self.session, step, errno, INIT)
+        failed = step_errors.step_error(step, errno, INIT)
         if step.name in ("move_mount", "open_tree") and not failed.hint:
             from pyrunc.setup.failures.mount_hints import of_mount
 
@@ -144,11 +145,11 @@ class Answers:
             from pyrunc.setup.id_maps import write_maps
 
             linux = self.config.get("linux", {})
-            user = self.config["process"].get("user") or {}
+            user = self.config["process"].get("user", {})
             self.deny_setgroups = write_maps(
                 pid,
-                linux.get("uidMappings") or [],
-                linux.get("gidMappings") or [],
+                linux.get("uidMappings", []),
+                linux.get("gidMappings", []),
                 bool(user.get("additionalGids")),
             )
 
@@ -222,7 +223,7 @@ class Answers:
         try:
             path = key.read(reply.data, process["args"][0])
         except Error as error:
-            raise error.prefixed(step_errors.SETUP) from None
+            raise error.prefixed(SETUP) from None
         if self.config.get("hooks", {}).get("startContainer"):
             from pyrunc.setup.host_hooks import state_json
 
@@ -232,7 +233,7 @@ class Answers:
             self.facts.hook_state = state_json(given)
         home = None
         if key.passwd:
-            home = home_of(b"".join(reply.notes), (process.get("user") or {}).get("uid") or 0)
+            home = home_of(b"".join(reply.notes), process.get("user", {}).get("uid", 0))
         spaces = self.creation.spaces
         if spaces.has("user") and not spaces.new & CLONE_NEWUSER:
             # One that was joined keeps what was decided when its gid_map was written.

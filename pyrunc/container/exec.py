@@ -14,21 +14,13 @@ No lock is taken: what is known of a container does not change by what runs in i
 """
 
 import posix
+from errno import EACCES, EBUSY, ENODEV, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.container.exec_prepare import STOPPED, ExecPreparation
-from pyrunc.errors import Error
+from pyrunc.errors import SETUP, Error
 from pyrunc.foreground.wait import attend, block_signals
 from pyrunc.kernel.files import write_pid_file
-from pyrunc.kernel.uapi import (
-    EACCES,
-    EBUSY,
-    ENODEV,
-    ENOENT,
-    ENOSYS,
-    EOPNOTSUPP,
-    EPERM,
-)
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
 from pyrunc.machine.session import NOT_EXECUTED, Lost, Session, pair
@@ -58,7 +50,6 @@ if TYPE_CHECKING:
 else:
     from _signal import SIG_SETMASK, pthread_sigmask
 
-ESRCH = 3
 # Why clone3 may refuse a cgroup to which a pid can be written all the same.
 _NOT_INTO = (ENOENT, EACCES, EPERM, EBUSY, ENODEV, EOPNOTSUPP)
 
@@ -156,7 +147,7 @@ class Execution(Making):
             if failed.name == "clone3" and errno == ENOSYS:
                 self.facts.old_clone = True
             elif failed.key != "clone" or not into or errno not in _NOT_INTO:
-                raise step_errors.step_error(failed, errno, step_errors.SETUP)
+                raise step_errors.step_error(failed, errno, SETUP)
             before = []
             self.facts.by_pid = self.facts.cgroup is not None
 
@@ -188,7 +179,7 @@ class Execution(Making):
             errno, more = self.reopen(step)
             if not errno:
                 return False, more
-        raise step_errors.step_error(step, errno, step_errors.SETUP)
+        raise step_errors.step_error(step, errno, SETUP)
 
     def _user(self, reply: "Reply") -> "Items":
         assert self.known.names is not None
@@ -198,7 +189,7 @@ class Execution(Making):
             resolve(self.spec, self.request, self.known.names, passwd, group)
             self.known.check_mapped()
         except Error as error:
-            raise error.prefixed(step_errors.SETUP) from None
+            raise error.prefixed(SETUP) from None
         return prepare(self.plan, self.spec, self.facts)
 
     def _finish(self, key: LookUp, reply: "Reply") -> "Items":
@@ -207,10 +198,10 @@ class Execution(Making):
         try:
             path = key.read(reply.data, spec["args"][0])
         except Error as error:
-            raise error.prefixed(step_errors.SETUP) from None
+            raise error.prefixed(SETUP) from None
         home = None
         if key.passwd:
-            home = home_of(b"".join(reply.notes), (spec.get("user") or {}).get("uid") or 0)
+            home = home_of(b"".join(reply.notes), spec.get("user", {}).get("uid", 0))
         ready, last = finish(self.plan, spec, self.facts, path, environment(spec, home))
         self.last = last.items
         return ready
@@ -236,7 +227,7 @@ class Execution(Making):
             from pyrunc.setup.failures import not_executed
 
             return not_executed.tell(session.fd, reply, self.pid, self.spec)
-        raise step_errors.step_error(reply.step, reply.errno, step_errors.SETUP)
+        raise step_errors.step_error(reply.step, reply.errno, SETUP)
 
     def _handover(self) -> "Handover | None":
         """What gives the seccomp agent its listener, where the configuration names one."""

@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc.config.annotation_names import KEEP_GROUPS
-from pyrunc.errors import Error, from_os_error
+from pyrunc.errors import SETUP, Error, from_os_error
 from pyrunc.kernel.files import read_file
 from pyrunc.kernel.uapi import CLONE_NEWCGROUP, CLONE_NEWUSER
 from pyrunc.plan.facts import ExecFacts
@@ -12,7 +12,6 @@ from pyrunc.plan.process.capabilities import Sets
 from pyrunc.plan.process.process import check_capabilities
 from pyrunc.setup.exec_cgroup import Place
 from pyrunc.setup.exec_process import check_mapped, exec_process, read_process
-from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import check_selinux, has_filter, may_drop_groups, own_capabilities
 from pyrunc.setup.process import check_console, check_preserved
 from pyrunc.state.processes import open_init
@@ -173,7 +172,7 @@ class ExecPreparation:
             wanted = sets.permitted | sets.effective | sets.inheritable
             check_capabilities(wanted, own_capabilities())
         except Error as error:
-            raise error.prefixed(step_errors.SETUP) from None
+            raise error.prefixed(SETUP) from None
 
     def _seccomp(self) -> None:
         if has_filter(self.state.config):

@@ -3,7 +3,7 @@
 from pyrunc.container.create import Creation
 from pyrunc.container.prepare import Preparation
 from pyrunc.container.start import after_start
-from pyrunc.errors import Error
+from pyrunc.errors import INIT, Error
 from pyrunc.foreground.wait import attend, become_subreaper, block_signals
 from pyrunc.machine.session import NOT_EXECUTED
 from pyrunc.setup.failures import step_errors
@@ -70,7 +70,7 @@ def _await_exec(creation: Creation) -> None:
         if not reply.errno:
             creation.hooked = True
             raise step_errors.hook_failed(reply.step.key, reply.data)
-        raise step_errors.step_error(reply.step, reply.errno, step_errors.INIT)
+        raise step_errors.step_error(reply.step, reply.errno, INIT)
     return None
 
 

@@ -116,7 +116,7 @@ def facts_for(config: "Config", bundle: str) -> Facts:
     facts.privileged = posix.geteuid() == 0
     facts.capabilities = own_capabilities()
     facts.cgroup_path = f"/{facts.id}"
-    linux = config.get("linux") or {}
+    linux = config.get("linux", {})
     if facts.privileged and facts.cgroup is not None:
         from pyrunc.cgroups import bpf
         from pyrunc.cgroups.devices import device_program
@@ -170,7 +170,7 @@ def compile_listing(config: "Config", facts: Facts) -> Listing:
 
 def with_hooks(plan: CreatePlan, config: "Config") -> "Items":
     """The init's steps with those of createContainer hooks, which create puts in at "hooks"."""
-    hooks = (config.get("hooks") or {}).get("createContainer")
+    hooks = config.get("hooks", {}).get("createContainer")
     items: Items = list(plan.child.items)
     if not hooks or plan.root is None:
         return items

@@ -1,14 +1,13 @@
 """`pyrunc start`: let the waiting init execute its program, and learn whether it came to that."""
 
 import posix
+from errno import ENXIO
 
-from pyrunc.errors import Error, NotFound, from_os_error
+from pyrunc.errors import INIT, Error, NotFound, from_os_error
 from pyrunc.machine.ops import Step
 from pyrunc.machine.session import EXECUTES, NOT_EXECUTED, Session, Trace
 from pyrunc.setup.failures import step_errors
 from pyrunc.state.store import ANSWER, START, Store
-
-ENXIO = 6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def release(store: Store, state: "State", trace: "Trace | None" = None) -> None:
         step = reply.step
         if not reply.errno:
             raise step_errors.hook_failed(step.key, reply.data)
-        raise step_errors.told(step.why, step.at, step.name, step.name, reply.errno, step.key, step_errors.INIT)
+        raise step_errors.told(step.why, step.at, step.name, step.name, reply.errno, step.key, INIT)
 
 
 class _Answers:

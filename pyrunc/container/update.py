@@ -88,7 +88,7 @@ def update(globals_: Globals, id: str, changes: Resources) -> None:
             )
         config = state.config
         linux = config.setdefault("linux", {})
-        manager = Manager.from_state(state.cgroup, linux.get("resources") or {})
+        manager = Manager.from_state(state.cgroup, linux.get("resources", {}))
         linux["resources"] = manager.update(changes)
         if "devices" in changes:
             _replace_devices(manager)

@@ -11,11 +11,12 @@ Import cost: posix, select, termios, _signal.
 
 import posix
 import termios
+from errno import EAGAIN, EIO, EPIPE
 from select import POLLIN, POLLOUT, poll
 
 from pyrunc.errors import Error, from_os_error
-from pyrunc.foreground.wait import SIGCHLD, SIGWINCH, forward, reap_until
-from pyrunc.kernel.uapi import EIO, EPIPE
+from pyrunc.foreground.wait import forward, reap_until
+from pyrunc.kernel.signals import SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH
 from pyrunc.log import log
 from pyrunc.machine.session import SIGNALS
 
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 else:
     from _signal import SIG_BLOCK, SIG_UNBLOCK, pthread_sigmask, set_wakeup_fd, signal
 
-EAGAIN = 11
-SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCONT = 1, 2, 3, 15, 18
+
 # Not handled: what cannot be, what says that pyrunc itself is at fault, SIGPIPE (ignored: a write
 # tells), and what stops a job that uses its terminal from the background, as any other.
 _LEFT = (4, 5, 7, 8, 9, 11, 13, 19, 21, 22, 31)

@@ -9,6 +9,7 @@ Import cost: posix, _signal.
 import posix
 import sys
 
+from pyrunc.kernel.signals import SIGCHLD, SIGKILL, SIGSTOP, SIGURG, SIGWINCH
 from pyrunc.machine.session import SIGNALS
 
 TYPE_CHECKING = False
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 else:
     from _signal import SIG_BLOCK, pthread_sigmask, sigwaitinfo
 
-SIGKILL, SIGCHLD, SIGSTOP, SIGURG, SIGWINCH = 9, 17, 19, 23, 28
 # Signals that say something of pyrunc itself are not the container's.
 _OWN = (4, 5, 7, 8, SIGKILL, 11, SIGSTOP, SIGCHLD, SIGURG, SIGWINCH, 31)
 _BLOCKABLE = tuple(number for number in SIGNALS if number not in (SIGKILL, SIGSTOP))

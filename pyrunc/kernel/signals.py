@@ -5,7 +5,8 @@ Import cost: none.
 
 from pyrunc.errors import Error
 
-SIGKILL, SIGTERM = 9, 15
+SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM, SIGCHLD, SIGCONT, SIGSTOP = 1, 2, 3, 9, 15, 17, 18, 19
+SIGURG, SIGWINCH = 23, 28
 
 _NAMES = (
     *("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV"),

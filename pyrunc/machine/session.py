@@ -10,6 +10,7 @@ Import cost: posix, fcntl, _socket, _struct.
 import posix
 from _socket import AF_UNIX, SOCK_STREAM, socketpair
 from _struct import Struct
+from errno import EACCES, ECONNRESET, EINVAL, EPERM, EPIPE
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.errors import Error, from_os_error
@@ -18,9 +19,21 @@ from pyrunc.machine.assembler import MAGIC, assemble, syscall_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable, Iterable
+    from typing import Any, Protocol
 
     from pyrunc.machine.ops import Label, Step
+
+    class Channel(Protocol):
+        """What a session reads from: a socket, or `start`'s end of a fifo."""
+
+        def fileno(self) -> int: ...
+
+        def close(self) -> None: ...
+
+        def recvmsg(self, length: int, ancillary: int, flags: int, /) -> tuple[bytes, Any, int, Any]: ...
+
 
 REPLY = Struct("<6I")
 TRACE_ENTRY = Struct("<2Q")
@@ -29,9 +42,7 @@ MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_EXEC = 1, 2, 0x10
 F_ADD_SEALS, ALL_SEALS = 1033, 0xF  # seal, shrink, grow, write
 _CARRIER = 0xFFFFFFFF
 _MSG_CMSG_CLOEXEC = 0x40000000
-_EPERM, _EACCES = 1, 13
 _FILTERED = "a seccomp filter or a security module around pyrunc refuses it"
-_EINVAL, _EPIPE, _ECONNRESET = 22, 32, 104
 # No reply is longer: the arena, and its times.
 _MOST_BYTES, _MOST_TIMES = 1 << 24, 1 << 16
 # Key of the reply that says that the program could not be executed (plan.process.execute); it waits for a line of text.
@@ -90,9 +101,9 @@ class Session:
 
     __slots__ = ("descriptors", "fd", "name", "numbers", "sock", "trace")
 
-    def __init__(self, sock: "object", name: str, trace: "Trace | None" = None, machine: str = "") -> None:
+    def __init__(self, sock: "Channel", name: str, trace: "Trace | None" = None, machine: str = "") -> None:
         self.sock = sock
-        self.fd: int = sock.fileno()  # type: ignore[attr-defined]
+        self.fd: int = sock.fileno()
         self.name = name
         self.trace = trace
         self.numbers = syscall_numbers(machine or posix.uname().machine)
@@ -106,7 +117,7 @@ class Session:
             try:
                 view = view[posix.write(self.fd, view) :]
             except OSError as error:
-                if error.errno in (_EPIPE, _ECONNRESET):
+                if error.errno in (EPIPE, ECONNRESET):
                     raise Lost(f"{self.name} ended before its program was sent") from None
                 raise
         return steps
@@ -154,15 +165,13 @@ class Session:
                 note(self, steps, reply)
 
     def close(self) -> None:
-        self.sock.close()  # type: ignore[attr-defined]
+        self.sock.close()
 
     def _exactly(self, length: int) -> bytes:
         parts: list[bytes] = []
         while length:
             try:
-                part, ancillary, _, _ = self.sock.recvmsg(  # type: ignore[attr-defined]
-                    length, 256, _MSG_CMSG_CLOEXEC
-                )
+                part, ancillary, _, _ = self.sock.recvmsg(length, 256, _MSG_CMSG_CLOEXEC)
             except ConnectionResetError:
                 part, ancillary = b"", []
             if not part:
@@ -187,10 +196,10 @@ def sealed_init() -> int:
     try:
         memfd = posix.memfd_create("pyrunc-init", flags | MFD_EXEC)
     except OSError as error:
-        if error.errno in (_EACCES, _EPERM):
-            hint = "the sysctl vm.memfd_noexec has to be below 2" if error.errno == _EACCES else _FILTERED
+        if error.errno in (EACCES, EPERM):
+            hint = "the sysctl vm.memfd_noexec has to be below 2" if error.errno == EACCES else _FILTERED
             raise from_os_error("make the memfd of pyrunc-init: memfd_create", error, hint=hint) from None
-        if error.errno != _EINVAL:  # Linux 6.3 brought MFD_EXEC
+        if error.errno != EINVAL:  # Linux 6.3 brought MFD_EXEC
             raise
         memfd = posix.memfd_create("pyrunc-init", flags)
     posix.write(memfd, image)
@@ -199,14 +208,14 @@ def sealed_init() -> int:
     return memfd
 
 
-def pair(lowest: int) -> "tuple[object, int]":
+def pair(lowest: int) -> "tuple[socket, int]":
     """A socket pair: Python's socket, and the number of the other end, at least `lowest` so that it
     cannot stand where a descriptor for the container has to be. The caller closes it after the
     spawn."""
     try:
         ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
     except OSError as error:
-        if error.errno in (_EACCES, _EPERM):
+        if error.errno in (EACCES, EPERM):
             raise from_os_error("make a session with pyrunc-init: socketpair", error, hint=_FILTERED) from None
         raise
     number = fcntl(theirs.fileno(), F_DUPFD_CLOEXEC, lowest)

@@ -1,12 +1,12 @@
 """The terminal (config.md, "Process": terminal, consoleSize): a pty of the container's own devpts."""
 
 from _struct import pack
+from errno import EINVAL
 
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     DEVPTS_SUPER_MAGIC,
-    EINVAL,
     O_CLOEXEC,
     O_NOCTTY,
     O_RDWR,
@@ -68,7 +68,7 @@ def open_console(
     size = process.get("consoleSize", {})
     if size.get("height") or size.get("width"):
         p.about("error setting the console's size", f"{pointer}/consoleSize")
-        value = pack("<4H", size.get("height") or 0, size.get("width") or 0, 0, 0)
+        value = pack("<4H", size.get("height", 0), size.get("width", 0), 0, 0)
         p.call("ioctl", master, TIOCSWINSZ, value)
     if mount:
         p.about("error mounting the console", f"{pointer}/terminal")

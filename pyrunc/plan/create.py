@@ -10,6 +10,7 @@ from _struct import pack
 
 from pyrunc.config.annotation_names import KEEP_GROUPS, MOUNT_CONTEXT_TYPE
 from pyrunc.errors import ConfigError
+from pyrunc.kernel.signals import SIGKILL
 from pyrunc.kernel.uapi import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -18,7 +19,6 @@ from pyrunc.kernel.uapi import (
     CLONE_NEWUSER,
     O_CLOEXEC,
     PR_SET_PDEATHSIG,
-    SIGKILL,
     SIOCSIFFLAGS,
 )
 from pyrunc.machine.ops import Label, Program, Reg, Registers
@@ -104,7 +104,7 @@ def _agent(plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.
         from pyrunc.plan.userns_owner import become_owner, owner_of
 
         p.about("error preparing the user namespace", spaces.pointers["user"])
-        become_owner(p, owner_of(config.get("linux", {}).get("uidMappings") or []), facts.capabilities)
+        become_owner(p, owner_of(config.get("linux", {}).get("uidMappings", [])), facts.capabilities)
     plan.clone = len(p.items)
     cgroup = None if facts.by_pid else facts.cgroup
     new = spaces.new & ~CLONE_NEWIPC if spaces.has("user") else spaces.new
@@ -140,7 +140,7 @@ def _child(plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.
         p.about("error creating the cgroup namespace", spaces.pointers["cgroup"])
         p.call("unshare", CLONE_NEWCGROUP)
     if facts.keyring:
-        label = config["process"].get("selinuxLabel") or ""
+        label = config["process"].get("selinuxLabel", "")
         if label and plan.proc is not None:
             from pyrunc.plan.process import lsm
 
@@ -186,7 +186,7 @@ def _loopback(p: Program, pointer: str) -> None:
 
 
 def _hooks(p: Program, config: "Config") -> None:
-    hooks = config.get("hooks") or {}
+    hooks = config.get("hooks", {})
     if hooks.get("prestart") or hooks.get("createRuntime") or hooks.get("createContainer"):
         p.about("error running hooks", "/hooks")
         p.sync("hooks")
@@ -209,7 +209,7 @@ def _root_file_system(
     root: Reg,
 ) -> None:
     p = plan.child
-    linux = config.get("linux") or {}
+    linux = config.get("linux", {})
     rootfs.enter(p, config, facts.rootfs, root)
     context = mount_entry.Context(root, facts.bundle, facts.rootfs)
     context.userns = spaces.has("user") or not facts.privileged
@@ -217,10 +217,10 @@ def _root_file_system(
     context.cgroup_root = facts.cgroup_mount
     context.cgroup_flags = facts.cgroup_flags
     context.cgroup_path = facts.cgroup_path
-    context.label = linux.get("mountLabel") or ""
+    context.label = linux.get("mountLabel", "")
     if context.label:
         context.label_option = _context_type(config)
-    for index, mount in enumerate(config.get("mounts") or []):
+    for index, mount in enumerate(config.get("mounts", [])):
         mounts.compile_mount(p, index, mount, context)
     if devices.needs_dev(config):
         devices.make_devices(p, config, context)
@@ -270,7 +270,7 @@ def _prepare_process(plan: CreatePlan, config: "Config", root: Reg) -> None:
     p = plan.child
     spec = config["process"]
     process.rlimits(p, spec, "/process", late=False)
-    uid = (spec.get("user") or {}).get("uid") or 0
+    uid = spec.get("user", {}).get("uid", 0)
     if plan.slave is not None:
         console.use_console(p, plan.slave, uid, "/process")
     else:
@@ -300,7 +300,7 @@ def finish(
     waits = () if gate is None else (gate.start, gate.line, gate.answer)
     *moved, out, err = process.only_what_is_needed(ready, facts.lowest, (*waits, *facts.hook_files))
     spec: Process = config["process"]
-    linux: Linux = config.get("linux") or {}
+    linux: Linux = config.get("linux", {})
     if {"scheduler", "ioPriority"} & spec.keys() or {"memoryPolicy", "personality"} & linux.keys():
         from pyrunc.plan.process import scheduling
 
@@ -318,7 +318,7 @@ def finish(
         gate = waiting.Gate(*moved)  # type: ignore[arg-type]
         waiting.end_by_signals(ready)
     prepared = []
-    hooks = (config.get("hooks") or {}).get("startContainer") or []
+    hooks = config.get("hooks", {}).get("startContainer", [])
     if hooks:
         from pyrunc.plan.hooks import Prepared
 

@@ -14,6 +14,7 @@ comes from is out of sight, and where cgroups are delegated by namespace nothing
 another one (clone3: ENOENT).
 """
 
+from pyrunc.kernel.signals import SIGKILL
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
     CLONE_NEWCGROUP,
@@ -23,7 +24,6 @@ from pyrunc.kernel.uapi import (
     O_DIRECTORY,
     O_PATH,
     PR_SET_PDEATHSIG,
-    SIGKILL,
 )
 from pyrunc.machine.ops import Label, Program, Reg, Registers, Space
 from pyrunc.plan import namespaces
@@ -65,7 +65,7 @@ def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
     plan = ExecPlan()
     p = plan.agent
     namespaces.begin(p, facts.lowest)
-    initial = (spec.get("execCPUAffinity") or {}).get("initial")
+    initial = spec.get("execCPUAffinity", {}).get("initial")
     if initial:
         affinity.run_on(p, initial, f"{facts.pointer}/execCPUAffinity/initial")
     proc = None
@@ -137,7 +137,7 @@ def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts, proc: "Reg | None"
         p.about("error joining the container's cgroup namespace")
         p.call("setns", facts.cgroup_ns, CLONE_NEWCGROUP)
         p.call("close", facts.cgroup_ns)
-    affinities = spec.get("execCPUAffinity") or {}
+    affinities = spec.get("execCPUAffinity", {})
     if affinities.get("final"):
         affinity.run_on(p, affinities["final"], f"{facts.pointer}/execCPUAffinity/final")
     elif not affinities.get("initial"):
@@ -163,7 +163,7 @@ def _enter(plan: ExecPlan, spec: "Process", facts: ExecFacts, proc: "Reg | None"
 
 def _label(p: Program, spec: "Process", facts: ExecFacts, proc: "Reg | None") -> None:
     """The labels of the next execve and of the session keyring, and the keyring."""
-    label = spec.get("selinuxLabel") or ""
+    label = spec.get("selinuxLabel", "")
     if facts.keyring:
         if proc is not None and label:
             from pyrunc.plan.process import lsm
@@ -186,7 +186,7 @@ def prepare(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> Program:
     p = Program(plan.registers)
     pointer = facts.pointer
     process.rlimits(p, spec, pointer, late=False)
-    uid = (spec.get("user") or {}).get("uid") or 0
+    uid = spec.get("user", {}).get("uid", 0)
     if spec.get("terminal"):
         from pyrunc.plan import console
 

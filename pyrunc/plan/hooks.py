@@ -5,7 +5,8 @@ before a seccomp
 filter is loaded that might forbid it: nothing blocks, whatever the hook reads or writes.
 """
 
-from pyrunc.kernel.uapi import CLOSE_RANGE_CLOEXEC, LAST_FD, SIGCHLD, SIGKILL
+from pyrunc.kernel.signals import SIGCHLD, SIGKILL
+from pyrunc.kernel.uapi import CLOSE_RANGE_CLOEXEC, LAST_FD
 from pyrunc.machine.ops import At, Fd, Label, Program, Reg, Space, Words
 
 TYPE_CHECKING = False
@@ -78,7 +79,7 @@ class Prepared:
         # clone(2), not clone3(2): seccomp profiles that cannot look into structures forbid the latter.
         p.call("clone", SIGCHLD | _CLONE_PIDFD, 0, place, 0, 0, dst=pid, zero=child)
         answer = Space(8 + OUTPUT, "status and output")
-        timeout = float(hook.get("timeout") or 0)
+        timeout = float(hook.get("timeout", 0))
         p.load(place, 4, pidfd)
         if timeout:
             late = Label("too late")

@@ -4,7 +4,9 @@ This part of the program runs in the host agent, up to the clone; what follows t
 """
 
 from _struct import pack
+from errno import EINVAL, EPERM
 
+from pyrunc.kernel.signals import SIGKILL
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
     CLONE_INTO_CGROUP,
@@ -18,8 +20,6 @@ from pyrunc.kernel.uapi import (
     CLONE_NEWUTS,
     CLONE_PARENT,
     CLOSE_RANGE_CLOEXEC,
-    EINVAL,
-    EPERM,
     LAST_FD,
     O_CLOEXEC,
     O_RDONLY,
@@ -27,7 +27,6 @@ from pyrunc.kernel.uapi import (
     PR_SET_KEEPCAPS,
     PR_SET_NAME,
     PR_SET_PDEATHSIG,
-    SIGKILL,
 )
 from pyrunc.machine.ops import SESSION, Fd, Label, Program, Ref, Words
 from pyrunc.plan.process.capabilities import LAST
@@ -61,9 +60,9 @@ class Namespaces:
     def __init__(self, config: "Config") -> None:
         self.new = 0
         found: dict[str, tuple[str, str]] = {}
-        linux = config.get("linux") or {}
-        for index, entry in enumerate(linux.get("namespaces") or []):
-            found[entry["type"]] = (entry.get("path") or "", f"/linux/namespaces/{index}")
+        linux = config.get("linux", {})
+        for index, entry in enumerate(linux.get("namespaces", [])):
+            found[entry["type"]] = (entry.get("path", ""), f"/linux/namespaces/{index}")
         self.joined: list[tuple[str, str, str]] = []
         self.pointers: dict[str, str] = {}
         for kind, flag in FLAGS.items():

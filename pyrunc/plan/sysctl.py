@@ -4,9 +4,10 @@ The container's /proc may be anything (CVE-2025-52881): a detached instance that
 host's, as long as this process has not left the host's root.
 """
 
+from errno import EPERM
+
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
-    EPERM,
     FSCONFIG_CMD_CREATE,
     FSMOUNT_CLOEXEC,
     FSOPEN_CLOEXEC,
@@ -63,7 +64,7 @@ def write_proc(p: Program, proc: Reg, path: str, value: bytes) -> None:
 
 def write_sysctls(p: Program, linux: "Linux", proc: Reg) -> None:
     """Each sysctl of the configuration; config/rules/check.py has refused those that are not the container's alone."""
-    for name, value in (linux.get("sysctl") or {}).items():
+    for name, value in linux.get("sysctl", {}).items():
         pointer = "/linux/sysctl/" + name.replace("~", "~0").replace("/", "~1")
         p.about(f'error setting sysctl "{name}" to "{value}"', pointer)
         write_proc(p, proc, "sys/" + path_of(name), value.encode())

@@ -8,15 +8,9 @@ It belongs to the user namespace in which it is made, and its offsets can be set
 Cold.
 """
 
-from pyrunc.kernel.uapi import (
-    AT_FDCWD,
-    CLONE_NEWTIME,
-    CLONE_NEWUSER,
-    ENOENT,
-    O_CLOEXEC,
-    O_RDONLY,
-    O_WRONLY,
-)
+from errno import ENOENT
+
+from pyrunc.kernel.uapi import AT_FDCWD, CLONE_NEWTIME, CLONE_NEWUSER, O_CLOEXEC, O_RDONLY, O_WRONLY
 from pyrunc.machine.ops import Program, Reg
 from pyrunc.plan.process.lsm import host_proc
 

@@ -10,8 +10,9 @@ Cold: only a new user namespace loads this.
 """
 
 from _struct import pack
+from errno import EINVAL
 
-from pyrunc.kernel.uapi import EINVAL, PR_SET_DUMPABLE
+from pyrunc.kernel.uapi import PR_SET_DUMPABLE
 from pyrunc.machine.ops import Program
 from pyrunc.plan.process.capabilities import bits
 

@@ -58,8 +58,8 @@ class Filter:
 
 def filter_of(config: "Mapping[str, Any]") -> "Filter | None":
     """The filter of a configuration, None where it has none. Errors: as of filter_for, and those of annotated.py."""
-    annotations = config.get("annotations") or {}
-    profile = (config.get("linux") or {}).get("seccomp")
+    annotations = config.get("annotations", {})
+    profile = config.get("linux", {}).get("seccomp")
     # What crun's annotations change; few configurations have them.
     if SECCOMP_RAW in annotations:
         from pyrunc.seccomp import annotated
@@ -81,9 +81,9 @@ def filter_for(profile: "Profile", *, pointer: str = "/linux/seccomp") -> Filter
     say (see pyrunc.seccomp.compile.program), a flag that the kernel does not have, and NOTIFY
     without an absolute listenerPath. A listenerPath without NOTIFY is ignored, as runc does.
     """
-    listener = any(entry.get("action") == "SCMP_ACT_NOTIFY" for entry in profile.get("syscalls") or ())
+    listener = any(entry.get("action") == "SCMP_ACT_NOTIFY" for entry in profile.get("syscalls", ()))
     flags = _flags(profile.get("flags"), listener, pointer)
-    path = profile.get("listenerPath") or ""
+    path = profile.get("listenerPath", "")
     if listener and not path.startswith("/"):
         cause = f"is not absolute: {path}" if path else "is not set"
         raise Error(f"seccomp: listenerPath {cause}", pointer=f"{pointer}/listenerPath")
@@ -97,7 +97,7 @@ def filter_for(profile: "Profile", *, pointer: str = "/linux/seccomp") -> Filter
     log.debug(f"seccomp filter flags: {flags}")
     if not listener:
         return Filter(program, flags, "", "")
-    return Filter(program, flags, path, profile.get("listenerMetadata") or "")
+    return Filter(program, flags, path, profile.get("listenerMetadata", ""))
 
 
 def _compiled_from(profile: "Profile") -> "tuple[Any, ...]":
@@ -110,8 +110,8 @@ def _compiled_from(profile: "Profile") -> "tuple[Any, ...]":
         posix.uname().machine,
         profile.get("defaultAction"),
         profile.get("defaultErrnoRet"),
-        profile.get("architectures") or [],
-        profile.get("syscalls") or [],
+        profile.get("architectures", []),
+        profile.get("syscalls", []),
     )
 
 

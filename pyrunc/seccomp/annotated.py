@@ -36,8 +36,8 @@ def raw(text: str) -> Filter:
 def check_known(profile: "Profile") -> None:
     """Errors: a name of the profile that libseccomp does not know, ConfigError; no libseccomp."""
     seccomp = binding("/linux/seccomp")
-    for index, entry in enumerate(profile.get("syscalls") or ()):
-        for place, name in enumerate(entry.get("names") or ()):
+    for index, entry in enumerate(profile.get("syscalls", ())):
+        for place, name in enumerate(entry.get("names", ())):
             if seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) == -1:
                 raise ConfigError(
                     f'seccomp: unknown system call "{name}", and {STRICT} is set',

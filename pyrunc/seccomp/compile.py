@@ -128,7 +128,7 @@ def program(profile: "Profile", pointer: str) -> bytes:
             f"seccomp: the filter that libseccomp {library()[1]} makes of the profile answers wrongly to {wrong}",
             pointer=pointer,
         )
-    names = {name for entry in profile.get("syscalls") or () for name in entry.get("names") or ()}
+    names = {name for entry in profile.get("syscalls", ()) for name in entry.get("names") or ()}
     if default not in (ALLOW, LOG, ERRNO | ENOSYS) and default & 0xFFFF_0000 != TRACE:
         code = prologue(_newest(seccomp, architectures, names)) + code
     if len(code) > LIMIT * INSTRUCTION:
@@ -143,7 +143,7 @@ def program(profile: "Profile", pointer: str) -> bytes:
 def _architectures(seccomp: "ModuleType", profile: "Profile", pointer: str) -> "list[int]":
     """The machine's own, and the others that the profile lists."""
     numbers = [seccomp.system_arch()]
-    for index, word in enumerate(profile.get("architectures") or ()):
+    for index, word in enumerate(profile.get("architectures", ())):
         if word not in ARCHITECTURES:
             raise _unknown("architecture", word, f"{pointer}/architectures/{index}")
         numbers.append(ARCHITECTURES[word])
@@ -160,10 +160,10 @@ def _filters(
     if not set(architectures) <= set(CHECKED):
         return
     calls: dict[int, dict[int, list[Any]]] = {each: {} for each in architectures}
-    for entry in profile.get("syscalls") or ():
+    for entry in profile.get("syscalls", ()):
         rule = (answer(entry), alternatives(entry))
         for architecture, rules in calls.items():
-            for name in entry.get("names") or ():
+            for name in entry.get("names", ()):
                 number = seccomp.resolve_syscall(architecture, name)
                 if number >= 0:
                     rules.setdefault(number, []).append(rule)
@@ -195,7 +195,7 @@ def _compile(
             where = f"{pointer}/architectures/{index}"
             raise _refused(f"cannot add architecture {words[index]}", error, where) from None
     rules = 0
-    for index, entry in enumerate(profile.get("syscalls") or ()):
+    for index, entry in enumerate(profile.get("syscalls", ())):
         rules += _add(seccomp, context, default, entry, f"{pointer}/syscalls/{index}")
     if tree is None:
         # libseccomp up to 2.5.4 makes nonsense of a tree without rules, so not in any case.
@@ -212,7 +212,7 @@ def _compile(
 
 def _add(seccomp: "ModuleType", context: "Any", default: int, entry: "Mapping[str, Any]", pointer: str) -> int:
     """Add what one entry of `syscalls` says; the number of rules added."""
-    names = entry.get("names") or ()
+    names = entry.get("names", ())
     action = _action(entry.get("action"), entry.get("errnoRet"), pointer, "")
     if action == NOTIFY:
         if "write" in names:
@@ -222,7 +222,7 @@ def _add(seccomp: "ModuleType", context: "Any", default: int, entry: "Mapping[st
             raise Error("seccomp: SCMP_ACT_NOTIFY needs libseccomp 2.5 and Linux 5.7", pointer=pointer)
     if action == default:
         return 0
-    for number, argument in enumerate(entry.get("args") or ()):
+    for number, argument in enumerate(entry.get("args", ())):
         where = f"{pointer}/args/{number}"
         if argument.get("op") not in OPERATORS:
             raise _unknown("operator", argument.get("op"), f"{where}/op")

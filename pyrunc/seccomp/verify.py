@@ -90,10 +90,10 @@ def wrong_answer(
     number of a call on an architecture, negative where it has none.
     """
     code = _decode(program)
-    entries = profile.get("syscalls") or ()
+    entries = profile.get("syscalls", ())
     named: dict[str, list[Any]] = {}
     for entry in entries:
-        for name in entry.get("names") or ():
+        for name in entry.get("names", ()):
             named.setdefault(name, []).append(entry)
     for architecture in architectures:
         if architecture not in CHECKED:
@@ -129,12 +129,12 @@ def answer(rule: "Mapping[str, Any]") -> int:
 
 def _is_wide(rule: "Mapping[str, Any]", mask: int) -> bool:
     """Whether the rule compares with more than a 32-bit architecture's filters can see."""
-    return any(max(each.get("value", 0), each.get("valueTwo", 0)) > mask for each in rule.get("args") or ())
+    return any(max(each.get("value", 0), each.get("valueTwo", 0)) > mask for each in rule.get("args", ()))
 
 
 def alternatives(rule: "Mapping[str, Any]") -> "list[list[Mapping[str, Any]]]":
     """The rule's conditions: all of one group have to hold, of several on one argument any."""
-    conditions = list(rule.get("args") or ())
+    conditions = list(rule.get("args", ()))
     if len({each["index"] for each in conditions}) < len(conditions):
         return [[each] for each in conditions]
     return [conditions]

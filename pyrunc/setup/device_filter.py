@@ -6,6 +6,7 @@ Import cost: that of machine.session; cgroups.bpf where there is a program.
 import posix
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
+from pyrunc.errors import SETUP
 from pyrunc.machine.ops import Fd, Program
 from pyrunc.machine.session import Agent
 from pyrunc.setup.failures import step_errors
@@ -40,6 +41,6 @@ def restrict_existing(manager: "Manager", program: bytes, lowest: int) -> None:
             steps = Program()
             bpf.attach(steps, program, Fd(directory, "cgroup"))
             steps.sync("done")
-            step_errors.check(session.run(steps), step_errors.SETUP)
+            step_errors.check(session.run(steps), SETUP)
     finally:
         posix.close(directory)

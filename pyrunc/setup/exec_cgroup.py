@@ -7,12 +7,11 @@ Import cost: that of cgroups.
 """
 
 import posix
+from errno import EACCES, EBUSY, ENODEV, ENOENT, EPERM
 
-from pyrunc.errors import Error, from_os_error
+from pyrunc.errors import SETUP, Error, from_os_error
 from pyrunc.kernel.files import read_file
-from pyrunc.kernel.uapi import EACCES, EBUSY, ENODEV, ENOENT, EPERM
 from pyrunc.log import log
-from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import oom_killed
 from pyrunc.state.processes import cgroup_manager
 
@@ -62,7 +61,7 @@ class Place:
             elif self.manager.rootless and error.errno in (EACCES, EPERM):
                 log.debug(f"the process stays in pyrunc's cgroup: {error}")
             else:
-                doing = f"{step_errors.SETUP}error adding pid {pid} to cgroups: {self.manager.path}:"
+                doing = f"{SETUP}error adding pid {pid} to cgroups: {self.manager.path}:"
                 raise from_os_error(f"{doing} write", error) from None
 
     def oom_killed(self) -> bool:

@@ -53,7 +53,7 @@ def exec_process(
 
     document: what --process says, already valid by the schema. Raises Error.
     """
-    own: Any = config.get("process") or {}
+    own: Any = config.get("process", {})
     spec: Any
     if document is None:
         spec = {**own, "terminal": False, "args": request.args}
@@ -64,8 +64,8 @@ def exec_process(
                 spec[key] = own[key]
         if request.args:
             spec["args"] = request.args
-    spec["user"] = user = {**(spec.get("user") or {})}
-    umask = (own.get("user") or {}).get("umask")
+    spec["user"] = user = {**spec.get("user", {})}
+    umask = own.get("user", {}).get("umask")
     if umask is not None:
         user.setdefault("umask", umask)
     _flags(spec, request)
@@ -85,7 +85,7 @@ def _flags(spec: "Any", request: "ExecRequest") -> None:
     if request.cwd:
         spec["cwd"] = request.cwd
     if request.env:
-        spec["env"] = [*(spec.get("env") or ()), *request.env]
+        spec["env"] = [*spec.get("env", ()), *request.env]
     if request.tty is not None:
         spec["terminal"] = request.tty
     if request.no_new_privs is not None:
@@ -95,8 +95,8 @@ def _flags(spec: "Any", request: "ExecRequest") -> None:
     if request.process_label:
         spec["selinuxLabel"] = request.process_label
     if request.caps:
-        spec["capabilities"] = sets = {**(spec.get("capabilities") or {})}
-        inheritable = sets.get("inheritable") or ()
+        spec["capabilities"] = sets = {**spec.get("capabilities", {})}
+        inheritable = sets.get("inheritable", ())
         for kind in _ADDED_TO:
             sets[kind] = _with(sets.get(kind), request.caps)
         # What is not inheritable cannot be ambient either.
@@ -120,7 +120,7 @@ def _user(user: "Any", request: "ExecRequest") -> "tuple[int | str, int | str | 
             if group is not None:
                 user["gid"] = group
     if request.additional_gids:
-        user["additionalGids"] = [*(user.get("additionalGids") or ()), *request.additional_gids]
+        user["additionalGids"] = [*user.get("additionalGids", ()), *request.additional_gids]
     return names
 
 
@@ -154,10 +154,10 @@ def check_mapped(spec: "Process", maps: "tuple[bytes, bytes]", deny_setgroups: b
     maps: its uid_map and gid_map. deny_setgroups: whether its groups cannot be changed.
     """
     user: Any = spec["user"]
-    groups = user.get("additionalGids") or []
+    groups = user.get("additionalGids", [])
     if groups and deny_setgroups:
         raise Error("additional groups cannot be set: setgroups(2) is denied in the container's user namespace")
-    wanted = [("uid", maps[0], user.get("uid") or 0), ("gid", maps[1], user.get("gid") or 0)]
+    wanted = [("uid", maps[0], user.get("uid", 0)), ("gid", maps[1], user.get("gid", 0))]
     wanted += [("gid", maps[1], gid) for gid in groups]
     for kind, text, id in wanted:
         ranges = [tuple(map(int, line.split())) for line in text.splitlines()]
@@ -167,8 +167,8 @@ def check_mapped(spec: "Process", maps: "tuple[bytes, bytes]", deny_setgroups: b
 
 def _check_ids(user: "Any") -> None:
     """4294967295 would leave the ids as they are: root's."""
-    ids = {"uid": [user.get("uid") or 0], "gid": [user.get("gid") or 0]}
-    for key, values in (*ids.items(), ("additionalGids", user.get("additionalGids") or ())):
+    ids = {"uid": [user.get("uid", 0)], "gid": [user.get("gid", 0)]}
+    for key, values in (*ids.items(), ("additionalGids", user.get("additionalGids", ()))):
         for value in values:
             if not 0 <= value <= HIGHEST_ID:
                 raise Error(f"user.{key} {value}: want a number from 0 to {HIGHEST_ID}")

@@ -6,11 +6,11 @@ Import cost: posix, _socket, _struct.
 import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from _struct import pack
+from errno import EINVAL, ENODEV, ENOENT
 
 from pyrunc.config.annotation_names import SECCOMP_RAW
 from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.files import read_file
-from pyrunc.kernel.uapi import EINVAL, ENODEV, ENOENT
 from pyrunc.log import log
 from pyrunc.plan.process.process import RLIMIT_NUMBERS
 
@@ -68,8 +68,8 @@ def selinux_enabled() -> bool:
 
 def has_filter(config: "Mapping[str, Any]") -> bool:
     """Whether the configuration has a seccomp filter: seccomp.filter_of, which has to be loaded, gives it."""
-    annotations = config.get("annotations") or {}
-    profile = (config.get("linux") or {}).get("seccomp")
+    annotations = config.get("annotations", {})
+    profile = config.get("linux", {}).get("seccomp")
     return bool(profile) or SECCOMP_RAW in annotations
 
 

@@ -134,7 +134,7 @@ def run_hooks(hooks: "Sequence[Hook]", kind: str, state: "Mapping[str, Any]", *,
     hook's output and points to it.
     """
     document = state_json(state) if hooks else b""
-    files = output_files(state.get("annotations") or {}) if hooks else NO_FILES
+    files = output_files(state.get("annotations", {})) if hooks else NO_FILES
     try:
         for index, hook in enumerate(hooks):
             log.debug(f"running {kind} hook #{index}: {hook['path']}")
@@ -148,7 +148,7 @@ def run_poststop(hooks: "Sequence[Hook]", state: "Mapping[str, Any]", *, cwd: st
     "Lifecycle", step 13). The container is gone by then; the bundle may be, and then they run in "/"."""
     document = state_json(state)
     try:
-        files = output_files(state.get("annotations") or {})
+        files = output_files(state.get("annotations", {}))
     except Error as error:
         log.warning(str(error))
         files = NO_FILES

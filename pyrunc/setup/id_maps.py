@@ -1,8 +1,9 @@
 """Id maps of a new user namespace (user_namespaces(7)): written directly, or by newuidmap(1) and newgidmap(1)."""
 
 import posix
+from errno import EPERM
 
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import SETUP, Error, strerror
 from pyrunc.kernel.files import write_file
 
 TYPE_CHECKING = False
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import IDMapping
 
-_EPERM = 1
 _PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -51,11 +51,10 @@ def _write(
             return
         except OSError as error:
             raise Error(
-                f"unable to start container process: error writing {name} ({pointer[1:]}):"
-                f" {strerror(error.errno or 0)}",
+                f"{SETUP}error writing {name} ({pointer[1:]}): {strerror(error.errno or 0)}",
                 pointer=pointer,
                 errno=error.errno or 0,
-                hint="the ids must be mapped in pyrunc's own user namespace" if error.errno == _EPERM else "",
+                hint="the ids must be mapped in pyrunc's own user namespace" if error.errno == EPERM else "",
             ) from None
     _run_helper(helper, [helper, str(pid), *" ".join(lines).split()], pointer)
 
@@ -65,7 +64,7 @@ def _run_helper(name: str, argv: "list[str]", pointer: str) -> None:
     path = find_program(name)
     if path is None:
         raise Error(
-            f"unable to start container process: {name} is not installed ({pointer[1:]})",
+            f"{SETUP}{name} is not installed ({pointer[1:]})",
             pointer=pointer,
             hint="install the package uidmap",
         )
@@ -85,7 +84,7 @@ def _run_helper(name: str, argv: "list[str]", pointer: str) -> None:
     if status:
         text = output.decode(errors="replace").strip()
         raise Error(
-            f"unable to start container process: {name} failed ({pointer[1:]}): {text}",
+            f"{SETUP}{name} failed ({pointer[1:]}): {text}",
             pointer=pointer,
             hint="see /etc/subuid and /etc/subgid for the ids that this user may map",
         )

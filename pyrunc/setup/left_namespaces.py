@@ -15,7 +15,7 @@ Cold.
 import posix
 from fcntl import ioctl
 
-from pyrunc.errors import Error
+from pyrunc.errors import SETUP, Error
 from pyrunc.kernel.files import read_file
 from pyrunc.kernel.uapi import CLONE_NEWUSER, NS_GET_PARENT, NS_GET_USERNS
 from pyrunc.machine.ops import Fd, Program
@@ -65,7 +65,7 @@ class LeftNamespaces:
             p.about("error joining the container's user namespace")
             p.call("setns", Fd(self.opened["user"], "user namespace"), CLONE_NEWUSER)
             p.sync("joined")
-            step_errors.check(session.run(p), step_errors.SETUP)
+            step_errors.check(session.run(p), SETUP)
             proc = f"/proc/{agent.pid}"
             denied = read_file(f"{proc}/setgroups").strip() == b"deny"
             return read_file(f"{proc}/uid_map"), read_file(f"{proc}/gid_map"), denied

@@ -12,11 +12,12 @@ Import cost: pyroute2, and with it much of the standard library. Cold.
 """
 
 import posix
+from errno import EEXIST, ENODEV
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc import thirdparty
 from pyrunc.config.rules.refusal import escaped
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import SETUP, Error, strerror
 from pyrunc.kernel.uapi import CLONE_NEWNET, O_CLOEXEC
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Program
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import NetDevice
 
-_ENODEV, _EEXIST = 19, 17
 _AF_NETLINK, _SOCK_DGRAM, _NETLINK_ROUTE = 16, 2, 0
 _RT_SCOPE_UNIVERSE = 0
 _IFA_F_PERMANENT, _IFA_F_NOPREFIXROUTE = 0x80, 0x200
@@ -79,7 +79,7 @@ class NetDevices:
     def _move(self, device: Moved, name: str) -> None:
         links = list(self._host.get_links(ifname=device.name))
         if not links:
-            raise NetlinkError(_ENODEV)
+            raise NetlinkError(ENODEV)
         index: int = links[0]["index"]
         device.up = bool(links[0]["flags"] & _IFF_UP)
         device.addresses = _addresses(self._host, index)
@@ -166,7 +166,7 @@ def _socket_inside(namespace: int, lowest: int) -> int:
             p.call("socket", _AF_NETLINK, kind, _NETLINK_ROUTE, dst=sock)
             p.send_fds(sock)
             p.sync("opened")
-            step_errors.check(session.run(p), step_errors.SETUP)
+            step_errors.check(session.run(p), SETUP)
             return session.descriptors.pop()
     finally:
         posix.close(number)
@@ -176,10 +176,10 @@ def _error(device: Moved, error: NetlinkError) -> Error:
     """What the kernel said of a device."""
     errno = int(error.code)
     cause = strerror(errno)
-    if errno == _EEXIST:
+    if errno == EEXIST:
         cause = "the container has a device of that name"
     return Error(
-        f'{step_errors.SETUP}unable to move network device "{device.name}" ({device.pointer[1:]}): {cause}',
+        f'{SETUP}unable to move network device "{device.name}" ({device.pointer[1:]}): {cause}',
         pointer=device.pointer,
         errno=errno,
     )

@@ -7,14 +7,14 @@ Import cost: posix, that of machine.session and of plan.process.
 """
 
 import posix
+from errno import EACCES, EAGAIN
 
-from pyrunc.errors import Error, from_os_error
+from pyrunc.errors import SETUP, Error, from_os_error
 from pyrunc.kernel.files import write_file
-from pyrunc.kernel.uapi import EACCES
+from pyrunc.kernel.signals import SIGKILL
 from pyrunc.log import log
 from pyrunc.machine.ops import Program, Reg
 from pyrunc.machine.session import Lost, Session, Trace, spawn
-from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import reap, send_fd
 
 TYPE_CHECKING = False
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     Items = Iterable[Step | Label]
 
-SIGKILL = 9
-EAGAIN = 11
 # What openat2(2) gives where there is none: of the kernel, and of a seccomp filter that does not know it.
 NO_OPENAT2 = (38, 1)  # ENOSYS, EPERM
 # Retries of a path walk that someone disturbs by renaming: 2 ms and more of them.
@@ -106,7 +104,7 @@ class Making:
         else:
             self.agent_pid = 0
         reason, hint = self.why_lost(signal)
-        return Error(f"{step_errors.SETUP}{what}: {how}{reason}", hint=hint)
+        return Error(f"{SETUP}{what}: {how}{reason}", hint=hint)
 
     def why_lost(self, signal: int) -> "tuple[str, str]":
         """What is known of the reason, in parentheses, and a hint. signal: what killed it, or 0."""
@@ -152,7 +150,7 @@ class Making:
         try:
             write_file(f"/proc/{self.pid}/oom_score_adj", str(score).encode())
         except OSError as error:
-            what = f"{step_errors.SETUP}unable to set oom_score_adj (process/oomScoreAdj)"
+            what = f"{SETUP}unable to set oom_score_adj (process/oomScoreAdj)"
             hint = "without CAP_SYS_RESOURCE it can only be raised" if error.errno == EACCES else ""
             raise from_os_error(what, error, pointer="/process/oomScoreAdj", hint=hint) from None
 
@@ -167,7 +165,7 @@ class Making:
         from pyrunc.foreground.terminal import adopt
 
         self.console = master
-        size: Any = process.get("consoleSize") or {}
+        size: Any = process.get("consoleSize", {})
         adopt(master, sized=bool(size.get("height") or size.get("width")))
 
     def kill(self) -> None:

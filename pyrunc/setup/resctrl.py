@@ -9,8 +9,9 @@ Import cost: posix.
 """
 
 import posix
+from errno import EEXIST, ENOENT, ESRCH
 
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import SETUP, Error, strerror
 from pyrunc.kernel.files import read_file
 
 TYPE_CHECKING = False
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from pyrunc.state.state import State
 
 _POINTER = "/linux/intelRdt"
-_SETUP = "unable to start container process: "
-_ENOENT, _EEXIST, _ESRCH = 2, 17, 3
 
 
 class Group:
@@ -66,11 +65,11 @@ def group_of(config: "IntelRdt", id: str, root: str) -> Group:
     name = config.get("closID") or id
     path = root if name == "/" else f"{root}/{name}"
     exists = posix.access(path, posix.F_OK)
-    lines = _first_lines(config) + (config.get("schemata") or [])
+    lines = _first_lines(config) + config.get("schemata", [])
     if config.get("closID"):
         if not lines and not exists:
             raise Error(
-                f'{_SETUP}the group "{name}" has no limits in the configuration and does not exist'
+                f'{SETUP}the group "{name}" has no limits in the configuration and does not exist'
                 " (linux/intelRdt/closID)",
                 pointer=f"{_POINTER}/closID",
             )
@@ -83,7 +82,7 @@ def group_of(config: "IntelRdt", id: str, root: str) -> Group:
 def _first_lines(config: "IntelRdt") -> "list[str]":
     """What goes to schemata before the member of that name: of l3CacheSchema all that is not
     about memory bandwidth where memBwSchema says something about that."""
-    bandwidth = config.get("memBwSchema") or ""
+    bandwidth = config.get("memBwSchema", "")
     lines = [line for line in (config.get("l3CacheSchema") or "").split("\n") if line]
     if bandwidth:
         lines = [line for line in lines if not line.strip().startswith("MB:")] + [bandwidth]
@@ -103,7 +102,7 @@ def _compare(lines: "list[str]", path: str) -> None:
         for number, value in wanted.items():
             if have.get(resource, {}).get(number) != value:
                 raise Error(
-                    f'{_SETUP}the group exists and has other limits: {path} does not have "{line}" (linux/intelRdt)',
+                    f'{SETUP}the group exists and has other limits: {path} does not have "{line}" (linux/intelRdt)',
                     pointer=_POINTER,
                 )
 
@@ -126,7 +125,7 @@ def apply(group: Group, config: "IntelRdt", pid: int) -> None:
     first = _first_lines(config)
     # Of a group that exists the limits are what they have to be; they are another's, too.
     if group.made or not config.get("closID"):
-        for lines in (first, config.get("schemata") or []):
+        for lines in (first, config.get("schemata", [])):
             if lines:
                 _write(f"{group.path}/schemata", "\n".join(lines) + "\n", group.path)
     if group.monitor:
@@ -169,7 +168,7 @@ def remove(state: "State") -> None:
         try:
             posix.rmdir(path)
         except OSError as error:
-            if error.errno != _ENOENT:
+            if error.errno != ENOENT:
                 text = strerror(error.errno or 0)
                 raise Error(f"unable to remove {path}: {text}", errno=error.errno or 0) from None
 
@@ -178,11 +177,11 @@ def _make(path: str) -> None:
     try:
         posix.mkdir(path, 0o755)
     except OSError as error:
-        if error.errno != _EEXIST:
+        if error.errno != EEXIST:
             raise _failed("mkdir", path, error, path.rpartition("/mon_groups/")[0]) from None
 
 
-def _write(path: str, text: str, group: str, prefix: str = _SETUP) -> None:
+def _write(path: str, text: str, group: str, prefix: str = SETUP) -> None:
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_TRUNC | posix.O_CLOEXEC)
         try:
@@ -190,11 +189,11 @@ def _write(path: str, text: str, group: str, prefix: str = _SETUP) -> None:
         finally:
             posix.close(fd)
     except OSError as error:
-        if error.errno != _ESRCH:
+        if error.errno != ESRCH:
             raise _failed("write", path, error, group, prefix) from None
 
 
-def _failed(what: str, path: str, error: OSError, group: str, prefix: str = _SETUP) -> Error:
+def _failed(what: str, path: str, error: OSError, group: str, prefix: str = SETUP) -> Error:
     """The Error for a refusal of the kernel, which explains itself in a file of its own."""
     text = f"{prefix}{what} {path} (linux/intelRdt): {strerror(error.errno or 0)}"
     for root in (group, group.rpartition("/")[0]):

@@ -104,7 +104,7 @@ class Handover:
             posix.close(theirs)
 
     def _give(self, listener: int) -> None:
-        path = self.profile.get("listenerPath") or ""
+        path = self.profile.get("listenerPath", "")
         message: dict[str, Any] = {
             "ociVersion": self.state["ociVersion"],
             "fds": ["seccompFd"],

@@ -97,12 +97,12 @@ class State:
         """Take from the configuration what is kept beside it."""
         if self._config is None:
             return
-        spaces = (self._config.get("linux") or {}).get("namespaces") or ()
+        spaces = self._config.get("linux", {}).get("namespaces", ())
         self.private_pid = any(it["type"] == "pid" and not it.get("path") for it in spaces)
-        hooks = self._config.get("hooks") or {}
+        hooks = self._config.get("hooks", {})
         self.poststart = bool(hooks.get("poststart"))
         self.poststop = bool(hooks.get("poststop"))
-        seccomp = (self._config.get("linux") or {}).get("seccomp") or {}
+        seccomp = self._config.get("linux", {}).get("seccomp", {})
         self.listener = bool(seccomp.get("listenerPath"))
 
     @property

@@ -200,4 +200,4 @@ def test_the_happy_path_imports_neither_json_nor_re() -> None:
         "print(*sorted(n for n in set(sys.modules) - before if not n.startswith('pyrunc')))\n"
     )
     run = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True)
-    assert run.stdout.split() == ["_json"]
+    assert run.stdout.split() == ["_json", "errno"]

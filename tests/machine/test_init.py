@@ -525,7 +525,7 @@ def test_pair_stays_above_the_lowest() -> None:
         assert not os.get_inheritable(theirs)
     finally:
         os.close(theirs)
-        sock.close()  # type: ignore[attr-defined]
+        sock.close()
 
 
 def test_descriptors_that_arrive_in_pieces() -> None:

@@ -1,13 +1,11 @@
 """Bind mounts (config.md, "Mounts": options bind and rbind): a tree of the host's, cloned and moved into the root."""
 
+from errno import EACCES, EEXIST, EINVAL, EPERM
+
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
     AT_RECURSIVE,
     AT_SYMLINK_NOFOLLOW,
-    EACCES,
-    EEXIST,
-    EINVAL,
-    EPERM,
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NODIRATIME,
@@ -40,7 +38,7 @@ _TIMES = MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME
 def bind(entry: Entry) -> None:
     """A bind mount: its source is cloned, given its attributes, and moved onto its mount point."""
     p, target, options, context = entry.p, entry.target, entry.options, entry.context
-    source_path = entry.mount.get("source") or ""
+    source_path = entry.mount.get("source", "")
     if not source_path.startswith("/"):
         source_path = f"{context.bundle}/{source_path}"
     source, place = p.reg("source"), p.reg("target")

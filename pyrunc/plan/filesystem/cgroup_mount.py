@@ -1,12 +1,10 @@
 """Mounts of type cgroup (config.md, "Mounts"): the cgroup file system of version 2."""
 
+from errno import EACCES, EBUSY, ENODEV, EPERM
+
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
     AT_RECURSIVE,
-    EACCES,
-    EBUSY,
-    ENODEV,
-    EPERM,
     FSCONFIG_CMD_CREATE,
     FSMOUNT_CLOEXEC,
     FSOPEN_CLOEXEC,

@@ -4,16 +4,12 @@ All of it is done below the root's descriptor before pivot_root: an image whose 
 the host's files (CVE-2026-41579, CVE-2026-47766).
 """
 
+from errno import EEXIST, EINVAL, ENODEV, ENOENT, ENOSYS, EPERM
+
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_SYMLINK_NOFOLLOW,
-    EEXIST,
-    EINVAL,
-    ENODEV,
-    ENOENT,
-    ENOSYS,
-    EPERM,
     O_CLOEXEC,
     O_NOFOLLOW,
     O_PATH,
@@ -62,19 +58,19 @@ TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 def needs_dev(config: "Config") -> bool:
     """Whether /dev is ours to fill: not where the configuration binds one, which then is complete as it is."""
-    for mount in config.get("mounts") or []:
+    for mount in config.get("mounts", []):
         if clean(mount["destination"]) == "dev":
-            options = mount.get("options") or []
+            options = mount.get("options", [])
             return not (mount.get("type") == "bind" or "bind" in options or "rbind" in options)
     return True
 
 
 def device_list(config: "Config") -> "list[tuple[Device, str]]":
     """The devices to make with their JSON pointers: the configured ones, and the default ones not among them."""
-    linux = config.get("linux") or {}
+    linux = config.get("linux", {})
     devices: list[tuple[Device, str]] = []
     seen = set()
-    for index, device in enumerate(linux.get("devices") or []):
+    for index, device in enumerate(linux.get("devices", [])):
         path = "/" + clean(device["path"])
         seen.add(path)
         if path not in ("/dev/ptmx", "/dev/console"):
@@ -112,9 +108,9 @@ def is_fresh(config: "Config") -> bool:
     """Whether /dev is a tmpfs with nothing in it that nobody else sees: a node made there stays what it is."""
     kind = ""
     options: list[str] = []
-    for mount in config.get("mounts") or []:
+    for mount in config.get("mounts", []):
         if clean(mount["destination"]) == "dev":
-            kind, options = mount.get("type") or "", mount.get("options") or []
+            kind, options = mount.get("type", ""), mount.get("options", [])
     return kind == "tmpfs" and not {"tmpcopyup", "remount"} & set(options)
 
 
@@ -142,8 +138,8 @@ def attributes(device: "Device") -> "tuple[int, int, int, int]":
     """Kind and mode, device number, uid and gid of a node."""
     mode = device.get("fileMode")
     mode = TYPES[device["type"]] | (0o666 if mode is None else mode & 0o7777)
-    number = makedev(device.get("major") or 0, device.get("minor") or 0)
-    return mode, number, device.get("uid") or 0, device.get("gid") or 0
+    number = makedev(device.get("major", 0), device.get("minor", 0))
+    return mode, number, device.get("uid", 0), device.get("gid", 0)
 
 
 def _device(p: Program, device: "Device", pointer: str, dev: Reg, context: Context, fresh: bool) -> None:
@@ -195,7 +191,7 @@ def same_device(
     stat = Space(STATX_SIZE_OF, "statx")
     p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE, stat)
     p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, TYPES[device["type"]], errno, error=error, key=key)
-    major, minor = device.get("major") or 0, device.get("minor") or 0
+    major, minor = device.get("major", 0), device.get("minor", 0)
     p.check(At(stat, STATX_RDEV_MAJOR_AT), 4, 0xFFFFFFFF, major, errno, error=error, key=key)
     p.check(At(stat, STATX_RDEV_MINOR_AT), 4, 0xFFFFFFFF, minor, errno, error=error, key=key)
 

@@ -1,12 +1,11 @@
 """Mounts that are neither binds nor cgroups (config.md, "Mounts"): a file system that is made for the container."""
 
+from errno import EACCES, EBUSY, EPERM
+
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_RECURSIVE,
-    EACCES,
-    EBUSY,
-    EPERM,
     FSCONFIG_CMD_CREATE,
     FSMOUNT_CLOEXEC,
     FSOPEN_CLOEXEC,

@@ -4,11 +4,10 @@ Everything in the root file system is hostile, also while it is being set up: wh
 RESOLVE_NO_MAGICLINKS opened is what is checked and mounted upon (CVE-2019-18837, CVE-2021-30465, CVE-2024-45310).
 """
 
+from errno import EEXIST, ENOENT, ENOTDIR
+
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
-    EEXIST,
-    ENOENT,
-    ENOTDIR,
     O_CLOEXEC,
     O_DIRECTORY,
     O_NOFOLLOW,

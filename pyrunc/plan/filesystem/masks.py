@@ -1,13 +1,12 @@
 """Masked and read-only paths (config-linux.md, "Masked Paths" and "Readonly Paths")."""
 
+from errno import ELOOP, ENOENT, ENOTDIR
+
 from pyrunc.errors import ConfigError
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_RECURSIVE,
-    ELOOP,
-    ENOENT,
-    ENOTDIR,
     MOUNT_ATTR_RDONLY,
     O_NOFOLLOW,
     O_PATH,
@@ -47,7 +46,7 @@ def absolute(path: str, pointer: str) -> None:
 def mask_paths(p: Program, linux: "Linux", root: Reg) -> None:
     """Cover files with /dev/null and directories with one shared empty read-only tmpfs."""
     paths: dict[str, str] = {}
-    for index, path in enumerate(linux.get("maskedPaths") or []):
+    for index, path in enumerate(linux.get("maskedPaths", [])):
         pointer = f"/linux/maskedPaths/{index}"
         absolute(path, pointer)
         paths.setdefault(clean(path), pointer)
@@ -98,7 +97,7 @@ def mask_paths(p: Program, linux: "Linux", root: Reg) -> None:
 
 def read_only_paths(p: Program, linux: "Linux", root: Reg) -> None:
     """Bind each path onto itself and make it read-only."""
-    for index, path in enumerate(linux.get("readonlyPaths") or []):
+    for index, path in enumerate(linux.get("readonlyPaths", [])):
         pointer = f"/linux/readonlyPaths/{index}"
         absolute(path, pointer)
         p.about(f'error setting "{path}" as readonly', pointer)

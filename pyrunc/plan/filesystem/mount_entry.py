@@ -1,6 +1,8 @@
 """One entry of the mounts array on its way to steps: what is known of it, and what all kinds of mounts need."""
 
-from pyrunc.kernel.uapi import EINVAL, MOUNT_ATTR_RDONLY, PROC_SUPER_MAGIC, SYSFS_MAGIC
+from errno import EINVAL
+
+from pyrunc.kernel.uapi import MOUNT_ATTR_RDONLY, PROC_SUPER_MAGIC, SYSFS_MAGIC
 from pyrunc.machine.ops import Label, Program, Reg, Space
 from pyrunc.plan.filesystem.mountapi import IdMap, attach, mount_attr, propagate, set_attributes
 
@@ -69,7 +71,7 @@ class Entry:
         self.target = target
         self.options = options
         self.context = context
-        self.kind = mount.get("type") or ""
+        self.kind = mount.get("type", "")
         self.source = mount.get("source") or self.kind
 
     @property

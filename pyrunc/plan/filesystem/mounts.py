@@ -41,8 +41,8 @@ def compile_mount(p: Program, index: int, mount: "Mount", context: Context) -> N
         # Where the root file system lies on the host: runc takes such a destination as one below it.
         destination = destination[len(context.rootfs) :]
     target = clean(destination)
-    options = Options(mount.get("options") or [])
-    kind = mount.get("type") or ""
+    options = Options(mount.get("options", []))
+    kind = mount.get("type", "")
     if kind == "bind":
         options.bind = True
     source = mount.get("source") or kind or "none"

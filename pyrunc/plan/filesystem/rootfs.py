@@ -3,11 +3,11 @@
 Specification: config.md "Root", config-linux.md "Rootfs Mount Propagation". pivot_root(2).
 """
 
+from errno import EACCES, EINVAL
+
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
     AT_RECURSIVE,
-    EACCES,
-    EINVAL,
     MNT_DETACH,
     MOUNT_ATTR_RDONLY,
     MOVE_MOUNT_F_EMPTY_PATH,
@@ -38,7 +38,7 @@ def enter(p: Program, config: "Config", rootfs: str, root: Reg) -> None:
 
     rootfs: absolute path on the host without symbolic links. root: register for its descriptor.
     """
-    name = (config.get("linux") or {}).get("rootfsPropagation") or ""
+    name = config.get("linux", {}).get("rootfsPropagation", "")
     flags = PROPAGATION[name] if name else MS_SLAVE | MS_REC
     if flags & MS_UNBINDABLE:
         # What is unbindable cannot be bound onto itself; the root becomes so at the end (final_propagation).
@@ -136,7 +136,7 @@ def change_root(p: Program, rootfs: str) -> None:
 
 def final_propagation(p: Program, config: "Config", root: Reg) -> None:
     """rootfsPropagation as the container sees it on its root."""
-    name = (config.get("linux") or {}).get("rootfsPropagation") or ""
+    name = config.get("linux", {}).get("rootfsPropagation", "")
     if name:
         p.about("error setting rootfs propagation", "/linux/rootfsPropagation")
         flags = PROPAGATION[name]

@@ -1,6 +1,7 @@
 """The CPUs that a process may run on (sched_setaffinity(2); config.md: execCPUAffinity)."""
 
-from pyrunc.kernel.uapi import EINVAL
+from errno import EINVAL
+
 from pyrunc.machine.ops import Program
 
 _MOST = 8191  # the kernel's largest NR_CPUS, less one

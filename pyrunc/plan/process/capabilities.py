@@ -1,15 +1,9 @@
 """Capabilities (config.md, "Linux Process": capabilities): names, and the five sets."""
 
 from _struct import pack
+from errno import EINVAL, EPERM
 
-from pyrunc.kernel.uapi import (
-    EINVAL,
-    EPERM,
-    PR_CAP_AMBIENT,
-    PR_CAP_AMBIENT_CLEAR_ALL,
-    PR_CAP_AMBIENT_RAISE,
-    PR_CAPBSET_DROP,
-)
+from pyrunc.kernel.uapi import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, PR_CAPBSET_DROP
 from pyrunc.machine.ops import Program
 
 TYPE_CHECKING = False

@@ -3,15 +3,12 @@
 The container's init asks, as the user would see it, and sends what it found; Python picks (LookUp).
 """
 
+from errno import EACCES, EINVAL, ELOOP, ENOENT, ENOTDIR
+
 from pyrunc.errors import Error, strerror
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
-    EACCES,
-    EINVAL,
-    ELOOP,
-    ENOENT,
-    ENOTDIR,
     O_NOCTTY,
     O_NONBLOCK,
     O_RDONLY,
@@ -41,7 +38,7 @@ def environment(process: "Process", home: "str | None") -> "list[str]":
     home: from the container's /etc/passwd; None where it was not looked up.
     """
     values: dict[str, str] = {}
-    for entry in process.get("env") or []:
+    for entry in process.get("env", []):
         name, equals, _ = entry.partition("=")
         if equals and name:
             values[name] = entry
@@ -53,7 +50,7 @@ def environment(process: "Process", home: "str | None") -> "list[str]":
 def wants_home(process: "Process") -> bool:
     """Whether HOME has to be looked up."""
     home = ""
-    for entry in process.get("env") or []:
+    for entry in process.get("env", []):
         if entry.startswith("HOME="):
             home = entry[5:]
     return not home
@@ -75,7 +72,7 @@ def candidates(process: "Process") -> "list[str]":
     if "/" in name:
         return [name]
     path = ""
-    for entry in process.get("env") or []:
+    for entry in process.get("env", []):
         if entry.startswith("PATH="):
             path = entry[5:]
     return [f"{directory or '.'}/{name}" for directory in path.split(":")] if path else []
@@ -145,9 +142,9 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str, own: "tuple
     """
     paths = candidates(process)
     want = wants_home(process)
-    account = process.get("user") or {}
+    account = process.get("user", {})
     sets = capabilities.Sets(process.get("capabilities"))
-    uid, gid = account.get("uid") or 0, account.get("gid") or 0
+    uid, gid = account.get("uid", 0), account.get("gid", 0)
     if want:
         # First: where its open has to be tried again, the memory of the steps before it is lost.
         note_file(p, root, "etc/passwd", Space(FILE_SIZE, "passwd", raw=True))

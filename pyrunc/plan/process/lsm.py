@@ -6,10 +6,10 @@ done while "/proc" is still the host's: nothing of the container can lead the wr
 what init forks would take the label too.
 """
 
+from errno import EINVAL, ENOENT
+
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
-    EINVAL,
-    ENOENT,
     O_CLOEXEC,
     O_DIRECTORY,
     O_PATH,

@@ -6,16 +6,11 @@ process's credentials and its filter (`become`), and the execve (`execute`). A c
 """
 
 from _struct import pack
+from errno import EACCES, EINVAL, ENOENT, ENOSYS, EPERM, EROFS
 
 from pyrunc.errors import Error
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
-    EACCES,
-    EINVAL,
-    ENOENT,
-    ENOSYS,
-    EPERM,
-    EROFS,
     KEYCTL_JOIN_SESSION_KEYRING,
     KEYCTL_SETPERM,
     LAST_FD,
@@ -57,7 +52,7 @@ LONGEST_LINE = 4096
 
 def rlimits(p: Program, process: "Process", pointer: str, *, late: bool) -> None:
     """setrlimit(2). late: those that would hamper pyrunc-init, or those that would not."""
-    for index, limit in enumerate(process.get("rlimits") or []):
+    for index, limit in enumerate(process.get("rlimits", [])):
         number = RLIMIT_NUMBERS[limit["type"]]
         if (number == _NOFILE and limit["soft"] < _ENOUGH_FILES) != late:
             continue
@@ -159,9 +154,9 @@ def own_stdio(p: Program, uid: int) -> None:
 def user(p: Program, process: "Process", pointer: str, *, deny_setgroups: bool) -> None:
     """Groups, gid, uid, umask. deny_setgroups: groups cannot be changed, in an unprivileged user namespace; or are
     not to be."""
-    account = process.get("user") or {}
-    uid, gid = account.get("uid") or 0, account.get("gid") or 0
-    groups = account.get("additionalGids") or []
+    account = process.get("user", {})
+    uid, gid = account.get("uid", 0), account.get("gid", 0)
+    groups = account.get("additionalGids", [])
     p.about("unable to set groups", f"{pointer}/user/additionalGids")
     if groups or not deny_setgroups:
         array = pack(f"<{len(groups)}I", *groups)
@@ -230,7 +225,7 @@ def become(
     if visible:
         p.call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
     if seccomp and not no_new_privileges:
-        if (process.get("user") or {}).get("uid"):
+        if process.get("user", {}).get("uid"):
             # The change of ids has left them permitted, but none effective.
             capabilities.may_load_filter(p, sets, keep=visible)
         load_filter(p, *seccomp)
@@ -262,7 +257,7 @@ def execute(
     for hook in hooks:
         hook.run(p, b"/")
     p.about(f"exec {path}", f"{pointer}/args/0")
-    encoded = [arg.encode(errors="surrogateescape") for arg in process.get("args") or []]
+    encoded = [arg.encode(errors="surrogateescape") for arg in process.get("args", [])]
     argv = Words((*encoded, 0), "argv")
     envp = Words((*(entry.encode(errors="surrogateescape") for entry in environ), 0), "envp")
     if gate is not None:

@@ -9,8 +9,8 @@ a seccomp filter that may forbid it.
 """
 
 from _struct import pack
+from errno import EPERM
 
-from pyrunc.kernel.uapi import EPERM
 from pyrunc.machine.ops import Label, Program
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def apply(p: Program, process: "Process", linux: "Linux", pointer: str) -> None:
     if process.get("ioPriority"):
         io_priority(p, process["ioPriority"], f"{pointer}/ioPriority")
     if process.get("scheduler"):
-        cpu = (linux.get("resources") or {}).get("cpu") or {}
+        cpu = linux.get("resources", {}).get("cpu", {})
         scheduler(p, process["scheduler"], f"{pointer}/scheduler", cpuset=bool(cpu.get("cpus")))
 
 
@@ -78,18 +78,18 @@ def scheduler(p: Program, config: "Scheduler", pointer: str, *, cpuset: bool) ->
     p.about("error setting scheduler", pointer)
     policy = config["policy"]
     flags = 0
-    for name in config.get("flags") or []:
+    for name in config.get("flags", []):
         flags |= SCHEDULER_FLAGS[name]
     attributes = pack(
         "<IIQiIQQQ",
         _SCHED_ATTR_SIZE,
         POLICIES[policy],
         flags,
-        config.get("nice") or 0,
-        config.get("priority") or 0,
-        config.get("runtime") or 0,
-        config.get("deadline") or 0,
-        config.get("period") or 0,
+        config.get("nice", 0),
+        config.get("priority", 0),
+        config.get("runtime", 0),
+        config.get("deadline", 0),
+        config.get("period", 0),
     )
     if policy != "SCHED_DEADLINE" or not cpuset:
         p.call("sched_setattr", 0, attributes, 0)
@@ -105,7 +105,7 @@ def scheduler(p: Program, config: "Scheduler", pointer: str, *, cpuset: bool) ->
 def io_priority(p: Program, config: "IOPriority", pointer: str) -> None:
     """ioprio_set(2)."""
     p.about("error setting io priority", pointer)
-    value = IO_CLASSES[config["class"]] << 13 | (config.get("priority") or 0)
+    value = IO_CLASSES[config["class"]] << 13 | config.get("priority", 0)
     p.call("ioprio_set", _IOPRIO_WHO_PROCESS, 0, value)
 
 
@@ -115,10 +115,10 @@ def memory_policy(p: Program, config: "MemoryPolicy") -> None:
 
     p.about("error setting memory policy", "/linux/memoryPolicy")
     mode = MEMORY_MODES[config["mode"]]
-    for name in config.get("flags") or []:
+    for name in config.get("flags", []):
         mode |= MEMORY_FLAGS[name]
     nodes = 0
-    for first, last in cpu_lists.parse(config.get("nodes") or "", _MOST_NODES - 1):
+    for first, last in cpu_lists.parse(config.get("nodes", ""), _MOST_NODES - 1):
         nodes |= (1 << last + 1) - (1 << first)
     if nodes:
         # The kernel looks at one bit less than it is told of.

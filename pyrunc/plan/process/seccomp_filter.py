@@ -3,7 +3,8 @@
 Imported where there is a filter.
 """
 
-from pyrunc.kernel.uapi import EINVAL, EPIPE
+from errno import EINVAL, EPIPE
+
 from pyrunc.machine.ops import SESSION, Label, Program, Ref, Space, Words
 
 _NEW_LISTENER = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER

@@ -1,10 +1,11 @@
 """What can be found out about a bind mount that failed, by looking at its source on the host. Cold."""
 
 import posix
+from errno import ENOENT, ENOTDIR
 
 from pyrunc.config.whereabouts import first_missing
 from pyrunc.didyoumean import nearest
-from pyrunc.kernel.uapi import ENOENT, ENOTDIR, S_IFDIR, S_IFMT
+from pyrunc.kernel.uapi import S_IFDIR, S_IFMT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 def of_mount(config: "Config", bundle: str, step: "Step", errno: int) -> str:
     """A hint for a step of a bind mount, "" where there is none."""
     kind, _, number = step.at[1:].partition("/")
-    mounts = config.get("mounts") or []
+    mounts = config.get("mounts", [])
     if kind != "mounts" or not number.isdigit() or int(number) >= len(mounts):
         return ""
     mount = mounts[int(number)]
-    source = mount.get("source") or ""
+    source = mount.get("source", "")
     source = source if source.startswith("/") else f"{bundle}/{source}"
     if step.name == "open_tree" and errno == ENOENT:
         missing = first_missing(source)

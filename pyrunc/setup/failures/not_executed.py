@@ -9,11 +9,12 @@ Imported where an execve has failed.
 import posix
 from _struct import error as StructError  # type: ignore[attr-defined]
 from _struct import unpack_from
+from errno import EACCES, ENOENT, ENOEXEC
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.errors import Error, strerror
 from pyrunc.kernel.files import read_file
-from pyrunc.kernel.uapi import EACCES, ENOENT, O_DIRECTORY, O_NOCTTY, O_NONBLOCK, O_PATH, O_RDONLY
+from pyrunc.kernel.uapi import O_DIRECTORY, O_NOCTTY, O_NONBLOCK, O_PATH, O_RDONLY
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Program
 from pyrunc.machine.session import Agent, Session
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pyrunc.config.types import Process
     from pyrunc.machine.session import Reply
 
-ENOEXEC = 8
 _LOWEST = 16
 # linux/binfmts.h: BINPRM_BUF_SIZE, of which the kernel reads the first line of a script; and how often one may lead to
 # the next (fs/exec.c, exec_binprm).
@@ -196,9 +196,9 @@ class _Look:
 
     def _closed_directory(self, path: bytes) -> str:
         """The first directory on the way that the process may not search."""
-        account = self.process.get("user") or {}
-        uid, gid = account.get("uid") or 0, account.get("gid") or 0
-        groups = {gid, *(account.get("additionalGids") or ())}
+        account = self.process.get("user", {})
+        uid, gid = account.get("uid", 0), account.get("gid", 0)
+        groups = {gid, *account.get("additionalGids", ())}
         sets = capabilities.Sets(self.process.get("capabilities"))
         override = capabilities.NUMBERS["CAP_DAC_OVERRIDE"], capabilities.NUMBERS["CAP_DAC_READ_SEARCH"]
         if any(sets.effective >> number & 1 for number in override):

@@ -1,7 +1,9 @@
 """What is said of a failed step: why it was there, what it served, the system call and the kernel's answer."""
 
+from errno import EAGAIN, EBUSY, ELOOP, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP
+
 from pyrunc.errors import Error, ExecError, strerror
-from pyrunc.kernel.uapi import EAGAIN, EBUSY, ELOOP, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP, RESOLVE_NO_SYMLINKS
+from pyrunc.kernel.uapi import RESOLVE_NO_SYMLINKS
 from pyrunc.plan.filesystem.inroot import Target
 from pyrunc.plan.hooks import NOT_EXECUTED, TIMED_OUT, HookFailed
 
@@ -24,8 +26,6 @@ _NOT_MADE = {
     ENOSPC: "a limit of namespaces was reached: user.max_*_namespaces (sysctl), or 32 within each other",
     EOPNOTSUPP: "the cgroup is threaded, or its type is invalid (cgroup.type)",
 }
-SETUP = "unable to start container process: "
-INIT = SETUP + "error during container init: "
 
 # Steps that fail by a check of ours rather than by a system call: what the check found.
 _FOUND = {

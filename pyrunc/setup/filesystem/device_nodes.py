@@ -9,14 +9,11 @@ Import cost: that of setup.host_mounts and setup.path_walk.
 """
 
 import posix
+from errno import EEXIST, ENODEV, ENOENT, EPERM
 
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import INIT, Error, strerror
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
-    EEXIST,
-    ENODEV,
-    ENOENT,
-    EPERM,
     O_CLOEXEC,
     O_NOFOLLOW,
     O_PATH,
@@ -77,7 +74,7 @@ class Nodes:
         self.host = host
         self.there = ""
         """How what is there differs from the device, in runc's words."""
-        self.where = f'{step_errors.INIT}error creating device node "/{key.path}"'
+        self.where = f'{INIT}error creating device node "/{key.path}"'
         if key.pointer:
             self.where += f" ({key.pointer[1:]})"
 
@@ -138,7 +135,7 @@ class Nodes:
         p.sync("other", stat)
         p.label(nothing)
         p.sync("")
-        reply = step_errors.check(self.session.run(p), step_errors.INIT)
+        reply = step_errors.check(self.session.run(p), INIT)
         assert reply.step is not None
         if reply.step.key == "other":
             mode = int.from_bytes(reply.data[STATX_MODE_AT : STATX_MODE_AT + 2], "little")
@@ -203,7 +200,7 @@ class Nodes:
         if not reply.errno:
             return
         assert reply.step is not None
-        error = step_errors.step_error(reply.step, reply.errno, step_errors.INIT)
+        error = step_errors.step_error(reply.step, reply.errno, INIT)
         if reply.step.name == "open_tree" and reply.errno == ENOENT and not self.key.host:
             # Not for want of a file: the kernel refuses to make it.
             text = f"mknodat: {strerror(EPERM)}, and the host has no such device to bind"

@@ -14,15 +14,14 @@ Import cost: posix, _struct.
 
 import posix
 from _struct import pack
+from errno import EBADF, EINVAL, EPERM
 
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import INIT, SETUP, Error, strerror
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
     AT_SYMLINK_NOFOLLOW,
     CLONE_NEWNS,
     CLONE_NEWUSER,
-    EINVAL,
-    EPERM,
     FSCONFIG_CMD_CREATE,
     FSCONFIG_SET_STRING,
     FSMOUNT_CLOEXEC,
@@ -47,9 +46,10 @@ from pyrunc.setup.host import own_capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrunc.config.types import Config, IDMapping, Mount
 
-_EBADF = 9
 _ALL = 0xFFFFFFFFFFFFFFFF
 _MSG_CMSG_CLOEXEC = 0x40000000
 _TREE, _MAPS = Reg(1, "mount"), Reg(2, "namespace")  # of the agent, between its programs
@@ -97,7 +97,7 @@ class HostMounts:
         if not reply.errno:
             return
         assert reply.step is not None
-        error = step_errors.step_error(reply.step, reply.errno, step_errors.INIT)
+        error = step_errors.step_error(reply.step, reply.errno, INIT)
         if reply.errno == EINVAL:
             text = f"{error} (this file system may not support id-mapped mounts)"
             raise Error(text, pointer=key.at, syscall="mount_setattr", errno=EINVAL)
@@ -158,7 +158,7 @@ class HostMounts:
         p.label(refused)
         p.sync("done")
         with Agent(self._lowest) as session:
-            step_errors.check(session.run(p), step_errors.INIT)
+            step_errors.check(session.run(p), INIT)
             return session.descriptors.pop() if session.descriptors else -1
 
     def close(self) -> None:
@@ -188,13 +188,13 @@ class HostMounts:
             p.call("setns", _MAPS, CLONE_NEWNS)
             p.call("close", _MAPS)
             p.sync("joined")
-            step_errors.check(session.run(p), step_errors.SETUP)
+            step_errors.check(session.run(p), SETUP)
             self._entered = True
         return session
 
     def _user_namespace(self, mount: "Mount", key: IdMap) -> int:
         """A descriptor of a user namespace with the maps of a mount, or the container's own."""
-        uids, gids = mount.get("uidMappings") or [], mount.get("gidMappings") or []
+        uids, gids = mount.get("uidMappings", []), mount.get("gidMappings", [])
         wanted = (_numbers(uids), _numbers(gids))
         fd = self._maps.get(wanted)
         if fd is None:
@@ -240,7 +240,7 @@ def make_user_namespace(uids: "list[IDMapping]", gids: "list[IDMapping]", lowest
             become_owner(p, owner_of(uids), own_capabilities())
         p.call("unshare", CLONE_NEWUSER)
         p.sync("made")
-        step_errors.check(session.run(p), step_errors.INIT)
+        step_errors.check(session.run(p), INIT)
         for name, maps in (("uid", uids), ("gid", gids)):
             _write_map(f"/proc/{agent.pid}/{name}_map", maps, f"{key.at}/{name}Mappings", key.why)
         return posix.open(f"/proc/{agent.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
@@ -257,7 +257,7 @@ def _write_map(path: str, maps: "list[IDMapping]", pointer: str, why: str) -> No
     except OSError as error:
         errno = error.errno or 0
         raise Error(
-            f"{step_errors.INIT}{why} ({pointer[1:]}): write {path.rpartition('/')[2]}: {strerror(errno)}",
+            f"{INIT}{why} ({pointer[1:]}): write {path.rpartition('/')[2]}: {strerror(errno)}",
             pointer=pointer,
             errno=errno,
         ) from None
@@ -271,10 +271,11 @@ def lend(session: Session, fd: int, dst: Reg) -> None:
     message = Words((0, 0, vector, 1, control, 24, 0), "msghdr")
     p.about("error receiving a descriptor")
     p.call("recvmsg", SESSION, message, _MSG_CMSG_CLOEXEC)
-    p.check(control, 8, _ALL, _CMSG_SIZE, _EBADF)
+    p.check(control, 8, _ALL, _CMSG_SIZE, EBADF)
     p.load(At(control, 16), 4, dst)
     p.sync("received")
     steps = session.send(p)
     # After the program: whoever reads that takes no descriptors.
-    session.sock.sendmsg([b"\0"], [(1, 1, pack("<i", fd))])  # type: ignore[attr-defined]
-    step_errors.check(session.receive(steps), step_errors.INIT)
+    sock: Any = session.sock
+    sock.sendmsg([b"\0"], [(1, 1, pack("<i", fd))])
+    step_errors.check(session.receive(steps), INIT)

@@ -10,14 +10,11 @@ back to a descriptor that is held: no path is resolved by the kernel, so nothing
 meanwhile. Cold.
 """
 
+from errno import EEXIST, EINVAL, ELOOP, ENOENT, EXDEV
+
 from pyrunc.errors import Error, strerror
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
-    EEXIST,
-    EINVAL,
-    ELOOP,
-    ENOENT,
-    EXDEV,
     O_CLOEXEC,
     O_DIRECTORY,
     O_NOFOLLOW,

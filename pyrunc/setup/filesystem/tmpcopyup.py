@@ -12,20 +12,10 @@ Import cost: posix.
 """
 
 import posix
-from errno import EMLINK, ENAMETOOLONG, EOVERFLOW
+from errno import EINVAL, EMLINK, ENAMETOOLONG, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM
 
 from pyrunc.errors import Error, strerror
-from pyrunc.kernel.uapi import (
-    EINVAL,
-    ENXIO,
-    EOPNOTSUPP,
-    EPERM,
-    S_IFBLK,
-    S_IFCHR,
-    S_IFDIR,
-    S_IFMT,
-    S_IFREG,
-)
+from pyrunc.kernel.uapi import S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
