@@ -34,6 +34,7 @@ from pyrunc.setup.process import Making
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrunc.config.types import Config
     from pyrunc.options import Globals
     from pyrunc.plan.facts import Facts
     from pyrunc.setup.net_devices import NetDevices
@@ -64,7 +65,6 @@ class Creation(Making):
         self.request = prepared.request
         self.listen = prepared.listen
         self.store = prepared.store
-        self.config = prepared.config
         self.spaces = prepared.spaces
         self.facts = prepared.facts
         self.state = prepared.state
@@ -73,6 +73,11 @@ class Creation(Making):
         self.answers: Answers | None = None
         self.net_devices: NetDevices | None = None
         self.hooked = False  # whether hooks have run, so that poststop's follow
+
+    @property
+    def config(self) -> "Config":
+        """The configuration. `prepared.make` may add a mount to it."""
+        return self.prepared.config
 
     # -- the processes ---------------------------------------------------------------------------
 
