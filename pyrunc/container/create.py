@@ -200,7 +200,9 @@ class Creation(Making):
                 posix.close(pidfd)
         if self.request.pid_file:
             write_pid_file(self.request.pid_file, self.pid)
-        log.debug("init: closing the pipe to signal completion")
+        if log.debug_on:
+            what = "wait for start" if status == "created" else "execute its program"
+            log.debug(f"process {self.pid} is told to {what}")
         self.steps = session.send(self.last)
 
     def handover(self) -> "Handover | None":

@@ -218,7 +218,8 @@ class Execution(Making):
             posix.close(pidfd)
         if request.pid_file:
             write_pid_file(request.pid_file, self.pid)
-        log.debug("setns_init: about to exec")
+        if log.debug_on:
+            log.debug(f"process {self.pid} is told to execute its program")
         reply = session.until_exec(session.send(self.last), self._handover())
         if reply is None:
             return None

@@ -3,6 +3,10 @@
 Import cost: none.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 def parse(text: str, most: int) -> "list[tuple[int, int]]":
     """The ranges (first, last) of a list, in its order; [] for an empty text.
@@ -34,3 +38,14 @@ def count(ranges: "list[tuple[int, int]]") -> int:
             total += high - max(low, end + 1) + 1
             end = high
     return total
+
+
+def text(numbers: "Iterable[int]") -> str:
+    """The list of these numbers, in order: "0-3,7"; "" for none."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(f"{low}-{high}" if high > low else str(low) for low, high in parts)

@@ -204,7 +204,8 @@ def sealed_init() -> int:
         memfd = posix.memfd_create("pyrunc-init", flags)
     posix.write(memfd, image)
     fcntl(memfd, F_ADD_SEALS, ALL_SEALS)
-    log.debug("runc exeseal: using /proc/self/exe clone: a sealed memfd with pyrunc-init")
+    if log.debug_on:
+        log.debug(f"pyrunc-init: {len(image)} bytes in a sealed memfd")
     return memfd
 
 

@@ -78,12 +78,12 @@ class Making:
         return steps, None, 0
 
     def tell_made(self) -> None:
-        """For --debug, with runc's words: the agent has made the process."""
+        """For --debug: who made the process, and on which CPUs that happened."""
         if log.debug_on:
-            log.debug("nsexec container setup")
-            mask = sum(1 << cpu for cpu in posix.sched_getaffinity(self.agent_pid))
-            log.debug(f"nsexec[{self.agent_pid}]: affinity: {mask:#x}")
-            log.debug("child process in init()")
+            from pyrunc.kernel.cpu_lists import text
+
+            cpus = text(posix.sched_getaffinity(self.agent_pid))
+            log.debug(f"host agent {self.agent_pid}, on CPUs {cpus}, has made process {self.pid}")
 
     def end_agent(self) -> None:
         """The agent has done its work: its session's end is its own."""
