@@ -26,6 +26,11 @@ COMMAND = Command(
 DESCRIPTION:
    Removes the cgroup and the state of a container that has stopped, or was created and
    never started, and runs its poststop hooks.
+
+   A container whose state.json is damaged, or another runtime's, is removed with
+   --force alone, as far as it can be found: its process, if it is still the one that
+   the file names, and the cgroup that this process is in. What was done, and what is
+   left alone, is told in the log.
 """,
 )
 

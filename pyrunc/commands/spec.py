@@ -43,7 +43,12 @@ def main(globals_: Globals, options: Options, arguments: Sequence[str]) -> int:
         make_rootless(config, os.geteuid(), os.getegid())
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(strict.dumps(config, indent="\t") + "\n")
+            try:
+                file.write(strict.dumps(config, indent="\t") + "\n")
+                file.flush()
+            except OSError:
+                os.unlink(path)  # half a configuration is none
+                raise
     except FileExistsError:
         raise Error(f"File {name} exists. Remove it first") from None
     except OSError as error:

@@ -19,7 +19,7 @@ from errno import ENOSYS
 from pyrunc.config.annotation_names import PIDFD_RECEIVER
 from pyrunc.container.create_syncs import Answers
 from pyrunc.container.prepare import Preparation
-from pyrunc.errors import SETUP, Error
+from pyrunc.errors import SETUP
 from pyrunc.kernel.files import write_pid_file
 from pyrunc.kernel.signals import SIGKILL
 from pyrunc.log import log
@@ -30,7 +30,7 @@ from pyrunc.setup.drive import conduct, first_piece
 from pyrunc.setup.failures import step_errors
 from pyrunc.setup.gate import make_gate
 from pyrunc.setup.host import oom_killed, send_fd
-from pyrunc.setup.process import Making
+from pyrunc.setup.process import Making, attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,28 +233,25 @@ class Creation(Making):
 
     def undo(self) -> None:
         """Leave nothing behind: kill the processes, remove the cgroup and the state directory."""
-        self.kill()
-        self.end_agent()
+        attempt(self.kill, "a process is left behind")
+        attempt(self.end_agent, "an agent is left behind")
         if self.answers is not None:
-            self.answers.end()
-        self._remove_rdt()
+            attempt(self.answers.end, "a process that mounted on the host is left behind")
+        attempt(self._remove_rdt, "the resctrl group is left behind")
         if self.net_devices is not None:
-            self.net_devices.give_back()
+            attempt(self.net_devices.give_back, "network devices are not given back")
             self.net_devices.close()
         if self.session is not None:
             self.session.close()
         self.prepared.undo()
         if self.hooked:
-            self._poststop()
+            attempt(self._poststop, "poststop hooks are not run")
 
     def _remove_rdt(self) -> None:
         if "intelRdt" in self.state.extra:
             from pyrunc.setup import resctrl
 
-            try:
-                resctrl.remove(self.state)
-            except Error as error:
-                log.warning(str(error))
+            resctrl.remove(self.state)
 
     def _poststop(self) -> None:
         """runtime.md, "Lifecycle": a hook that fails stops the container, and poststop hooks follow."""

@@ -8,10 +8,10 @@ Import cost: posix, select, _signal, and the state's; cgroups only for a contain
 
 import posix
 
-from pyrunc.errors import Error, NotFound, from_os_error
+from pyrunc.errors import ConfigError, Error, NotFound, from_os_error
 from pyrunc.kernel.signals import SIGKILL
 from pyrunc.state.processes import await_end, cgroup_manager, open_init, pids
-from pyrunc.state.state import State, process_start
+from pyrunc.state.state import Damaged, State, process_start
 from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from signal import pidfd_send_signal
 
     from pyrunc.cgroups import Manager
+    from pyrunc.config.types import Hook
     from pyrunc.options import Globals
 else:
     from _signal import pidfd_send_signal
@@ -29,19 +30,36 @@ DIES_WITHIN = 10.0  # seconds from SIGKILL to the end of a process
 def delete(globals_: "Globals", id: str, force: bool) -> None:
     """Delete the container `id`, which must be stopped or created; with `force` in any state.
 
-    With `force` an unknown id is no error. Errors: `container does not exist`; `cannot delete
-    container ID that is not stopped: running`. A poststop hook that fails is a warning.
+    With `force` an unknown id is no error, and a damaged state none either: see salvage.py. Errors: `container does not
+    exist`; `cannot delete container ID that is not stopped: running`. A poststop hook that fails is a warning.
     """
     store = Store(globals_.root)
     try:
         with store.lock(id):
-            state = store.load(id)
-            if not force:
-                _check(state)
+            try:
+                state = store.load(id)
+                if not force:
+                    _check(state)
+                elif not state.bundle:
+                    _check_origin(store, id)
+            except Damaged as damage:
+                if not force:
+                    raise
+                from pyrunc.container import salvage
+
+                salvage.remove(store, id, damage)
+                return
             destroy(store, state)
     except NotFound:
         if not force:
             raise
+        store.check_entry(id)
+
+
+def _check_origin(store: Store, id: str) -> None:
+    """Raise Damaged where a directory without state.json is another runtime's: crun keeps its state in `status`."""
+    if posix.access(store.path(id, "status"), posix.F_OK):
+        raise Damaged(id, f"container {id} is another runtime's: it has no state.json, but the file status")
 
 
 def destroy(store: Store, state: State) -> None:
@@ -58,12 +76,25 @@ def destroy(store: Store, state: State) -> None:
 
         resctrl.remove(state)
     # Read before its file goes; hooks come last, so that a hook that fails or hangs leaves nothing.
-    hooks = state.config["hooks"]["poststop"] if state.poststop else []
+    hooks = _poststop_hooks(state) if state.poststop else []
     store.remove(state.id)
     if hooks:
         from pyrunc.setup.host_hooks import run_poststop
 
         run_poststop(hooks, state.hook_state("stopped"), cwd=state.bundle)
+
+
+def _poststop_hooks(state: State) -> "list[Hook]":
+    """What the configuration says; nothing, with a warning, where it is damaged: the container goes all the same."""
+    try:
+        hooks: list[Hook] = state.config["hooks"]["poststop"]
+        return hooks
+    except (ConfigError, Damaged, KeyError, TypeError) as error:
+        from pyrunc.log import log
+
+        why = error if isinstance(error, Error) else "config.json in its state directory has none"
+        log.warning(f"the poststop hooks of container {state.id} are not run: {why}")
+        return []
 
 
 def _is_its_own(state: State, manager: "Manager") -> bool:

@@ -34,7 +34,7 @@ from pyrunc.setup.host import (
     raise_hard_limits,
     send_fd,
 )
-from pyrunc.setup.process import NO_OPENAT2, Making
+from pyrunc.setup.process import NO_OPENAT2, Making, attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -249,8 +249,8 @@ class Execution(Making):
 
     def undo(self) -> None:
         """Leave nothing behind."""
-        self.kill()
-        self._close()
+        attempt(self.kill, "a process is left behind")
+        attempt(self._close, "an agent is left behind")
         if self.console >= 0:
             posix.close(self.console)
 

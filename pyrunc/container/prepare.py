@@ -21,7 +21,7 @@ from pyrunc.plan.process.capabilities import Sets
 from pyrunc.plan.process.process import check_capabilities
 from pyrunc.setup.device_filter import restrict
 from pyrunc.setup.host import check_selinux, has_filter, may_drop_groups, own_capabilities
-from pyrunc.setup.process import check_console, check_preserved
+from pyrunc.setup.process import attempt, check_console, check_preserved
 from pyrunc.state.state import State
 from pyrunc.state.store import Lock, Store
 
@@ -195,9 +195,6 @@ class Preparation:
         """Leave nothing behind: remove the cgroup and the state directory, where they are this container's."""
         if self.lock.fd < 0:
             return
-        try:
-            self.manager.discard()
-        except Exception as error:  # whatever it is, the rest has to be undone as well
-            log.warning(f"the cgroup is left behind: {error}")
-        self.store.remove(self.request.id)
+        attempt(self.manager.discard, "the cgroup is left behind")
+        attempt(lambda: self.store.remove(self.request.id), "the state directory is left behind")
         self.lock.release()

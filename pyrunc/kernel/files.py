@@ -40,18 +40,36 @@ def write_pid_file(path: str, pid: int) -> None:
         if not _replaceable(path):
             write_file(path, data)
             return
-        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
+        fd = _new_file(temporary)
         try:
             try:
                 posix.write(fd, data)
             finally:
                 posix.close(fd)
             posix.rename(temporary, path)
-        except OSError:
-            posix.unlink(temporary)
+        except BaseException:
+            remove_quietly(temporary)
             raise
     except OSError as error:
         raise from_os_error("write pid file", error) from None
+
+
+def _new_file(path: str) -> int:
+    """A file that was not there; one of a process that had the same pid and was killed is no hindrance."""
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+    try:
+        return posix.open(path, flags, 0o644)
+    except FileExistsError:
+        posix.unlink(path)
+        return posix.open(path, flags, 0o644)
+
+
+def remove_quietly(path: str, dir_fd: "int | None" = None) -> None:
+    """Take back a file after an error, which is what counts."""
+    try:
+        posix.unlink(path, dir_fd=dir_fd)
+    except OSError:
+        pass
 
 
 def _replaceable(path: str) -> bool:

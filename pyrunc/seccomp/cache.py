@@ -19,6 +19,7 @@ import posix
 from _blake2 import blake2b
 from _struct import Struct
 
+from pyrunc.kernel.files import remove_quietly
 from pyrunc.log import log
 
 SYSTEM = "/run"
@@ -170,10 +171,14 @@ def _write(directory: int, name: str, content: bytes) -> None:
         posix.unlink(temporary, dir_fd=directory)
         return
     try:
-        complete = posix.write(fd, content) == len(content)
-    finally:
-        posix.close(fd)
-    if complete:
-        posix.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    else:
-        posix.unlink(temporary, dir_fd=directory)
+        try:
+            complete = posix.write(fd, content) == len(content)
+        finally:
+            posix.close(fd)
+        if complete:
+            posix.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        else:
+            posix.unlink(temporary, dir_fd=directory)
+    except BaseException:
+        remove_quietly(temporary, directory)
+        raise

@@ -19,7 +19,7 @@ from pyrunc.setup.host import reap, send_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from pyrunc.config.types import Process
@@ -181,6 +181,15 @@ class Making:
                     pass
                 reap(pid)
         self.agent_pid = self.pid = 0
+
+
+def attempt(step: "Callable[[], object]", otherwise: str) -> None:
+    """Do a step of undoing: a failure is a warning, as the error that led here is what counts, and the rest has to be
+    undone as well. otherwise: what it means when it fails."""
+    try:
+        step()
+    except Exception as error:
+        log.warning(f"{otherwise}: {error}")
 
 
 def check_console(process: "Process", console_socket: str, pointer: str = "", *, detached: bool) -> None:

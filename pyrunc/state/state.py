@@ -115,7 +115,7 @@ class State:
                 raise Error(f"container {self.id} has no configuration")
             data = self._store.read(self.id, "config.json")
             if data is None:
-                raise Error(f"container {self.id} was never completely created")
+                raise Damaged(self.id, f"container {self.id} was never completely created")
             self._config = strict.loads(data, "config.json")
         config: dict[str, Any] = self._config
         return config
@@ -230,16 +230,30 @@ _MEMBERS = {
     "poststart": bool,
     "poststop": bool,
 }
+_CGROUP = {"driver": str, "path": str, "mount": str, "mode": str, "rootless": bool}
+
+
+class Damaged(Error):
+    """What is kept of a container cannot be relied on: `delete --force` removes the container all the same."""
+
+    def __init__(self, id: str, message: str) -> None:
+        super().__init__(message, hint=f'"pyrunc delete --force {id}" removes what can be found of it')
 
 
 def parse(id: str, data: bytes) -> State:
-    """The State that a state.json says. Errors: it is no document of ours, or damaged."""
-    document = strict.loads(data, f"state.json of container {id}")
+    """The State that a state.json says. Errors: Damaged: it is no document of ours, or not whole."""
+    try:
+        document = strict.loads(data, f"state.json of container {id}")
+    except Error as error:
+        raise Damaged(id, error.message) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise Error(f"state.json of container {id} is not one that this pyrunc can read")
+        raise Damaged(id, f"state.json of container {id} is not one that this pyrunc can read")
     for name, kind in _MEMBERS.items():
         if type(document.get(name)) is not kind:
-            raise Error(f"state.json of container {id} is damaged: no valid {name}")
+            raise Damaged(id, f"state.json of container {id} is damaged: no valid {name}")
+    cgroup = document["cgroup"]
+    if cgroup and any(type(cgroup.get(name)) is not kind for name, kind in _CGROUP.items()):
+        raise Damaged(id, f"state.json of container {id} is damaged: no valid cgroup")
     state = State(
         id,
         bundle=document["bundle"],

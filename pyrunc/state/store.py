@@ -20,7 +20,7 @@ from pyrunc.config import strict
 from pyrunc.errors import Error, NotFound, from_os_error, strerror
 from pyrunc.state.directory import DIRECTORY, StateDirectory
 from pyrunc.state.ids import check_id
-from pyrunc.state.state import FORMAT, State, now, parse, read_whole
+from pyrunc.state.state import FORMAT, Damaged, State, now, parse, read_whole
 
 MISSING = "container does not exist"
 # The fifos over which a created container waits to be started (plan/waiting.py).
@@ -109,6 +109,7 @@ class Store:
             try:
                 posix.mkdir(id, self.directory.mode(), dir_fd=root)
             except FileExistsError:
+                self.check_entry(id)
                 raise Error("container with given ID already exists") from None
             except OSError as error:
                 raise from_os_error(f"create state directory {self.root}/{id}", error) from None
@@ -214,26 +215,45 @@ class Store:
             raise from_os_error(f"remove state directory {self.root}/{id}", error) from None
         try:
             if _empty(fd, keep="state.json"):
-                posix.unlink("state.json", dir_fd=fd)
+                _remove_entry(fd, "state.json")
             posix.rmdir(id, dir_fd=root)
         except OSError as error:
             raise from_os_error(f"remove state directory {self.root}/{id}", error) from None
         finally:
             posix.close(fd)
 
+    def check_entry(self, id: str) -> None:
+        """Raise Error where something that is no directory has a container's name in the state directory."""
+        root = self.directory.descriptor()
+        if root is None:
+            return
+        try:
+            mode = posix.stat(id, dir_fd=root, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        from pyrunc.kernel.uapi import S_IFDIR, S_IFMT
+
+        if mode & S_IFMT == S_IFDIR:
+            return
+        what = f"{self.root}/{id} is no directory, so no container of pyrunc's"
+        raise Error(what, hint="move it away: the name is free then")
+
     def path(self, id: str, name: str = "") -> str:
         """The path of a container's directory, or of a file in it."""
         return f"{self.root}/{id}/{name}" if name else f"{self.root}/{id}"
 
     def read(self, id: str, name: str) -> "bytes | None":
-        """A file of the container's directory, whole; None where there is none."""
+        """A file of the container's directory, whole; None where there is none. Errors: Damaged: it is no file."""
         try:
             return read_whole(f"{id}/{name}", self.directory.descriptor())
         except OSError as error:
             if error.errno == ENOTDIR:
                 return None  # something that is no directory has the container's name
-            what = "it is a directory" if error.errno == EISDIR else strerror(error.errno or 0)
-            raise Error(f"cannot read {name} of container {id}: {what}", errno=error.errno or 0) from None
+            if error.errno in (EISDIR, ELOOP):
+                what = "a directory" if error.errno == EISDIR else "a symbolic link"
+                raise Damaged(id, f"cannot read {name} of container {id}: it is {what}") from None
+            cause = strerror(error.errno or 0)
+            raise Error(f"cannot read {name} of container {id}: {cause}", errno=error.errno or 0) from None
 
     def _try_lock(self, root: int, id: str) -> "Lock | None":
         """The container's lock, or None while someone else has it. Errors: NotFound."""
@@ -288,12 +308,13 @@ class Store:
             finally:
                 posix.close(fd)
             posix.rename(new, f"{id}/{name}", src_dir_fd=root, dst_dir_fd=root)
-        except OSError as error:
-            try:
-                posix.unlink(new, dir_fd=root)
-            except OSError:
-                pass  # it is the first error that counts
-            raise from_os_error(f"write {self.root}/{id}/{name}", error) from None
+        except BaseException as error:
+            from pyrunc.kernel.files import remove_quietly
+
+            remove_quietly(new, root)
+            if isinstance(error, OSError):
+                raise from_os_error(f"write {self.root}/{id}/{name}", error) from None
+            raise
 
 
 # -- helpers -----------------------------------------------------------------------------------
@@ -322,16 +343,20 @@ def _empty(directory: int, keep: str = "") -> bool:
     for name in posix.listdir(directory):
         if name == keep:
             kept = True
-            continue
-        try:
-            posix.unlink(name, dir_fd=directory)
-        except IsADirectoryError:
-            fd = posix.open(name, DIRECTORY, dir_fd=directory)
-            try:
-                _empty(fd)
-            finally:
-                posix.close(fd)
-            posix.rmdir(name, dir_fd=directory)
-        except FileNotFoundError:
-            pass
+        else:
+            _remove_entry(directory, name)
     return kept
+
+
+def _remove_entry(directory: int, name: str) -> None:
+    try:
+        posix.unlink(name, dir_fd=directory)
+    except IsADirectoryError:
+        fd = posix.open(name, DIRECTORY, dir_fd=directory)
+        try:
+            _empty(fd)
+        finally:
+            posix.close(fd)
+        posix.rmdir(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass

@@ -67,12 +67,13 @@ def put(store: Store, id: str, hint: str, pid: int = 0, **fields: Any) -> State:
 
 def test_round_trip(store: Store, spawn: Spawn) -> None:
     pid = spawn().pid
-    put(store, "a", "created", pid, cgroup={"path": "/x"}, extra={"k": [1]})
+    cgroup = {"driver": "cgroupfs", "path": "/x", "mount": "/m", "mode": "unified", "rootless": False}
+    put(store, "a", "created", pid, cgroup=cgroup, extra={"k": [1]})
     state = store.load("a")
     assert (state.id, state.pid, state.bundle, state.rootfs) == ("a", pid, "/b", "/b/rootfs")
     assert (state.oci_version, state.annotations) == ("1.3.0", {"a.b": "c"})
     assert (state.status_hint, state.owner) == ("created", os.geteuid())
-    assert (state.cgroup, state.extra) == ({"path": "/x"}, {"k": [1]})
+    assert (state.cgroup, state.extra) == (cgroup, {"k": [1]})
     assert state.pid_start == process_start(pid)
     assert state.config == CONFIG
     assert state.private_pid

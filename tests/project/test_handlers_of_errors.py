@@ -38,7 +38,8 @@ NOT_NAMED: dict[str, tuple[int, str]] = {
     "whereabouts.py:first_missing": (1, "asked for an error's hint"),
     "whereabouts.py:not_a_directory": (1, "asked for an error's hint"),
     "whereabouts.py:_near_file": (1, "asked for an error's hint"),
-    "prepare.py:Preparation.undo": (1, "clean-up after an error, reported"),
+    "process.py:attempt": (1, "clean-up after an error, reported"),
+    "files.py:remove_quietly": (1, "clean-up after an error, which is what counts"),
     "run.py:_delete": (1, "reported; the exit status is the program's"),
     "sd_notify.py:Proxy.__init__": (1, "a warning: a service manager that is gone is no reason not to run"),
     "sd_notify.py:Proxy._pass_on": (1, "a warning: as above"),
@@ -58,7 +59,6 @@ NOT_NAMED: dict[str, tuple[int, str]] = {
     "mount_hints.py:of_mount": (2, "asked for an error's hint"),
     "not_executed.py:tell": (1, "asked for an error's text; reported with --debug"),
     "resctrl.py:_failed": (1, "asked for an error's text"),
-    "store.py:Store._write": (1, "clean-up after an error, which is what counts"),
 }
 
 
