@@ -8,6 +8,7 @@ PYTHON ?= /usr/bin/python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 ATTACK_ARGS ?=
+LIBRARIES ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,11 +58,17 @@ embedded: build
 bundles: setup
 	@$(PYTHON) tools/make_rootfs.py $(BUNDLES:%=bundles/%/rootfs)
 
-install: setup build
-	@PYTHON='$(PYTHON)' tools/install install '$(DESTDIR)' '$(PREFIX)'
+# LIBRARIES=system: without an environment, for packages, whose libraries are the distribution's.
+ifeq ($(LIBRARIES),system)
+install:
+	@LIBRARIES=system $(PYTHON) tools/install.py install '$(DESTDIR)' '$(PREFIX)'
+else
+install: setup
+	@$(BIN)/python tools/install.py install '$(DESTDIR)' '$(PREFIX)'
+endif
 
 uninstall:
-	@tools/install uninstall '$(DESTDIR)' '$(PREFIX)'
+	@$(PYTHON) tools/install.py uninstall '$(DESTDIR)' '$(PREFIX)'
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps $(VENV)

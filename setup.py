@@ -1,6 +1,5 @@
 """Build steps that pyproject.toml cannot say: the C programs, the validator, the launcher."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -22,10 +21,7 @@ class BuildPython(build_py):
         if self.editable_mode:
             build_parts.build_in_place()
             return
-        package = Path(self.build_lib) / "pyrunc"
-        build_parts.build_init(package / "machine/pyrunc-init")
-        build_parts.build_validator(package / "config/schema/_validator.py")
-        shutil.copytree(ROOT / "schemas", package / "schemas", dirs_exist_ok=True)
+        build_parts.complete_package(Path(self.build_lib) / "pyrunc")
 
 
 class BuildScripts(Command):

@@ -8,6 +8,7 @@ when a source is newer, and the launcher, a script that starts pyrunc from this 
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,20 @@ def build_validator(target: Path, schemas: Path = ROOT / "schemas") -> None:
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+
+
+def build_package(target: Path) -> None:
+    """All of the package pyrunc, as it is installed: sources, pyrunc-init, the validator, the schemas."""
+    built = ("__pycache__", "pyrunc-init", "_validator.py")
+    shutil.copytree(ROOT / "pyrunc", target, ignore=shutil.ignore_patterns(*built), dirs_exist_ok=True)
+    complete_package(target)
+
+
+def complete_package(target: Path) -> None:
+    """What the package has beside the sources, which are there."""
+    build_init(target / "machine/pyrunc-init")
+    build_validator(target / "config/schema/_validator.py")
+    shutil.copytree(ROOT / "schemas", target / "schemas", dirs_exist_ok=True)
 
 
 def newer(target: Path, *sources: Path) -> bool:

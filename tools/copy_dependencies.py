@@ -1,17 +1,13 @@
-"""Copy pyrunc's dependencies from this environment into another one's site-packages.
+"""pyrunc's dependencies, for another environment's site-packages.
 
-    .venv/bin/python tools/copy_dependencies.py SITE_PACKAGES
-
-Copies each distribution that pyproject.toml's run-time dependencies lead to, file by file as
-recorded at its installation (by pip, or by dpkg where it is Debian's package), and compiles it.
-No network, and no tools for tests or builds.
+`copy_all` copies each distribution that pyproject.toml's run-time dependencies lead to, file by file as
+recorded at its installation (by pip, or by dpkg where it is Debian's package). No network, and no tools for tests or
+builds.
 """
 
-import compileall
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from importlib.metadata import Distribution, PackageNotFoundError, PathDistribution, distribution
 from pathlib import Path, PurePath
@@ -69,14 +65,9 @@ def packaged(source: Distribution, place: Path) -> list[PurePath]:
     return [path.relative_to(place) for path in paths if path.is_relative_to(place) and path.is_file()]
 
 
-def main() -> int:
-    target = Path(sys.argv[1])
+def copy_all(target: Path, without: tuple[str, ...] = ()) -> None:
+    """Copy what this environment has of them. Errors: PackageNotFoundError, if one is missing."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for found in closure(project["dependencies"]).values():
-        copy(found, target)
-    compileall.compile_dir(target, quiet=2)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    for name, found in closure(project["dependencies"]).items():
+        if name not in without:
+            copy(found, target)
