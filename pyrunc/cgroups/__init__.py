@@ -1,4 +1,4 @@
-"""Control groups of version 2: the files, and the systemd driver, behind one interface.
+"""Control groups: the files of v2, the systemd driver, and the hierarchies of v1, behind one interface.
 
     manager = cgroups.manager(config["linux"], id, driver="cgroupfs", rootless=False, annotations={})
     dirfd = manager.create()    # for CLONE_INTO_CGROUP, or None: see below
@@ -77,7 +77,16 @@ def manager(
         )
     else:
         where = locate(path, id, host.mount) if host.mount else ""
-        self = Manager(where, rootless=rootless, explicit=bool(path), resources=resources, host=host)
+        found = []
+        if host.mode in ("hybrid", "legacy"):
+            from pyrunc.cgroups.v1 import driver as v1
+            from pyrunc.cgroups.v1 import hierarchies
+
+            found = hierarchies.mounted()
+        if found:
+            self = v1.planned(path, id, found, v2=where, rootless=rootless, resources=resources, host=host)
+        else:
+            self = Manager(where, rootless=rootless, explicit=bool(path), resources=resources, host=host)
     self.owner = owner
     self.sub = "/".join(split(annotations.get(DELEGATE_CGROUP) or ""))
     if "/" in self.sub:

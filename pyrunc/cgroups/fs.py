@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.cgroups.conversions import Write
+    from pyrunc.cgroups.oom import Watch
 
     Resources = dict[str, Any]
 
@@ -25,10 +26,12 @@ class Manager:
     """A container's cgroup. `path` is its directory ("" where the container has none).
 
     needs_pid: create() makes nothing; the cgroup comes with the first add(pid) (systemd driver).
+    many: the container has a group in each of several hierarchies, joined by pid (v1/driver.py).
     """
 
     driver = "cgroupfs"
     needs_pid = False
+    many = False
 
     __slots__ = (
         "explicit", "fd", "host", "made", "ours", "owner", "path", "resources", "rootless", "sub", "sub_fd",
@@ -76,6 +79,10 @@ class Manager:
             from pyrunc.cgroups.systemd import SystemdManager
 
             return SystemdManager.restored(state, host, resources)
+        if "v1" in state:
+            from pyrunc.cgroups.v1 import driver
+
+            return driver.restored(state, host, resources)
         self = Manager(state["path"], rootless=state["rootless"], explicit=True, resources=resources, host=host)
         self.sub = state.get("sub", "")
         return self
@@ -278,6 +285,12 @@ class Manager:
 
         return stats(self.dir())
 
+    def watch(self) -> "Watch":
+        """What waits for the OOM killer and the container's end. Raises as dir() does."""
+        from pyrunc.cgroups.oom import Watch
+
+        return Watch(self.dir())
+
     def oom_kills(self) -> int:
         """How often the OOM killer struck in the container so far; 0 without a cgroup."""
         if not self.exists():
@@ -321,6 +334,10 @@ class Manager:
             if error.errno == errno.EBUSY:
                 hint = "a group that enables controllers for others below it cannot hold processes"
             raise from_os_error(f"move process {pid} into cgroup {self.path}:", error, hint=hint) from None
+
+    def join(self, pid: int, arguments: "list[str]") -> None:
+        """add(), with the arguments of `exec --cgroup`, where there are many hierarchies."""
+        self.add(pid)
 
     def procs(self, recursive: bool = True) -> "list[int]":
         """The container's processes, sorted; empty where it has no cgroup or it is gone."""

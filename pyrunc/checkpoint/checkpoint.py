@@ -74,7 +74,7 @@ def dump_options(state: State, given: Given, lines: list[external_mounts.MountLi
     if given.get("lazy-pages") and given.get("status-fd", -1) >= 0:
         options["status_fd"] = given["status-fd"]
     if paused and state.cgroup.get("path"):
-        options["freeze_cgroup"] = state.cgroup["path"]
+        options["freeze_cgroup"] = state.cgroup.get("freezer") or state.cgroup["path"]
     external = []
     for kind in namespace_paths(state.config):
         if kind in EXTERNAL_NAMESPACES:

@@ -61,9 +61,7 @@ def events(globals_: Globals, id: str, *, interval: float, once: bool, out: Call
     if once:
         out(_line("stats", id, manager.stats()))
         return
-    from pyrunc.cgroups.oom import Watch
-
-    with Watch(manager.dir()) as watch:
+    with manager.watch() as watch:
         due = time.monotonic() + interval
         while True:
             kills = watch.wait(max(0.0, due - time.monotonic()))

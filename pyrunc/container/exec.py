@@ -114,6 +114,8 @@ class Execution(Making):
         if self.known.place is not None and self.known.place.fd >= 0:
             facts.cgroup = Fd(fcntl(self.known.place.fd, F_DUPFD_CLOEXEC, lowest), "cgroup")
             inherit.append(facts.cgroup)
+        elif self.place is not None:
+            facts.by_pid = self.place.by_pid
         self.spawn_agent(theirs_agent, tuple(inherit))
         self.agent = Session(ours_agent, "agent", self.trace)
         self.session = Session(ours_child, "process", self.trace)
@@ -149,7 +151,7 @@ class Execution(Making):
             elif failed.key != "clone" or not into or errno not in _NOT_INTO:
                 raise step_errors.step_error(failed, errno, SETUP)
             before = []
-            self.facts.by_pid = self.facts.cgroup is not None
+            self.facts.by_pid = self.facts.by_pid or self.facts.cgroup is not None
 
     def why_lost(self, signal: int) -> "tuple[str, str]":
         if self.known.place is not None and self.known.place.oom_killed():

@@ -34,8 +34,12 @@ def kill(globals_: "Globals", id: str, signal: str, everyone: bool) -> None:
     if everyone or (number == SIGKILL and not state.private_pid):
         reached = _signal_all(state, number)
     else:
-        # A frozen process too dies of KILL in cgroup v2; no thawing is needed.
         reached = _signal_init(state, number)
+        # A frozen process too dies of KILL in cgroup v2, but not in v1's freezer.
+        if number == SIGKILL and "freezer" in state.cgroup and state.frozen():
+            manager = cgroup_manager(state)
+            if manager is not None:
+                manager.thaw()
     if not reached and not everyone:
         raise Error(NOT_RUNNING)
 

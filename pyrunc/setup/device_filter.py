@@ -39,7 +39,7 @@ def restrict_existing(manager: "Manager", program: bytes, lowest: int) -> None:
     try:
         with Agent(lowest, (directory,)) as session:
             steps = Program()
-            bpf.attach(steps, program, Fd(directory, "cgroup"))
+            bpf.attach(steps, program, Fd(directory, "cgroup"), optional=manager.host.mode != "unified")
             steps.sync("done")
             step_errors.check(session.run(steps), SETUP)
     finally:

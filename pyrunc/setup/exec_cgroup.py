@@ -23,15 +23,21 @@ _MOVED = (ENOENT, EBUSY, ENODEV)
 
 
 class Place:
-    """fd: the directory of the cgroup; -1 where the container has none of its own."""
+    """fd: the directory of the cgroup; -1 where the container has none of its own. by_pid: it has one in each of
+    several hierarchies, where nobody can be born."""
 
     def __init__(self, state: "State", arguments: "list[str]") -> None:
         """arguments: those of --cgroup; with any, "/" too, no other cgroup will do. Raises Error."""
-        wanted = sub_cgroup(arguments)
         self.pid = state.pid
         self.fd = -1
-        self.fallback = wanted is None
+        self.arguments = arguments
         self.manager = manager = cgroup_manager(state)
+        self.by_pid = manager is not None and manager.many
+        if self.by_pid:
+            self.fallback = False
+            return
+        wanted = sub_cgroup(arguments)
+        self.fallback = wanted is None
         if manager is None or not manager.path:
             if wanted is not None:
                 raise Error("--cgroup: the container has no cgroup of its own")
@@ -52,6 +58,9 @@ class Place:
         from pyrunc.cgroups import files
 
         assert self.manager is not None
+        if self.by_pid:
+            self.manager.join(pid, self.arguments)
+            return
         try:
             files.write(self.fd, "cgroup.procs", str(pid).encode())
         except OSError as error:

@@ -86,12 +86,11 @@ def check_selinux(process: "Process", pointer: str) -> None:
 def oom_killed(manager: "Manager") -> bool:
     """Whether the kernel has killed something in the cgroup for its memory limit."""
     try:
-        events = read_file(f"{manager.path}/memory.events")
+        return manager.oom_kills() > 0
     except OSError as error:
         if error.errno not in (ENOENT, ENODEV):
             log.debug(f"whether the memory limit was reached is not known: {error}")
         return False
-    return any(line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in events.split(b"\n"))
 
 
 def send_fd(path: str, fd: int, data: bytes, what: str) -> None:

@@ -156,7 +156,8 @@ class State:
         if not path:
             return False
         # What Manager.frozen() does, without loading the cgroups package for one file.
-        data = read_whole(f"{path}/cgroup.freeze", None)
+        freezer = self.cgroup.get("freezer")  # v1's, which is the one that pause uses where there are both
+        data = read_whole(f"{freezer}/freezer.self_freezing" if freezer else f"{path}/cgroup.freeze", None)
         return data is not None and data.strip() == b"1"
 
     def document(self, owner: str = "") -> "dict[str, object]":

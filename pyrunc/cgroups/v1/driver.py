@@ -1,0 +1,480 @@
+"""The cgroupfs driver for v1 hierarchies: one group in each, joined by pid, and that of v2 beside them on hybrid hosts.
+
+Import cost: that of fs, which is loaded by then.
+"""
+
+import errno
+import posix
+import time
+
+from pyrunc.cgroups import detect, files, tree
+from pyrunc.cgroups.fs import REFUSED, Manager
+from pyrunc.cgroups.v1 import hierarchies
+from pyrunc.errors import Error, from_os_error, strerror
+from pyrunc.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.cgroups.conversions import Write
+    from pyrunc.cgroups.oom import Watch
+
+    Resources = dict[str, Any]
+
+SIGKILL = 9
+NO_ENTRY = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class V1Manager(Manager):
+    """paths: the container's group in each hierarchy, by the hierarchy's controllers ("cpu,cpuacct").
+
+    `path` is v2's on a hybrid host; else the freezer's, or the first.
+    """
+
+    driver = "cgroupfs"
+    needs_pid = True
+    many = True
+
+    __slots__ = ("fds", "paths")
+
+    def __init__(self, paths: "dict[str, str]", path: str, **rest: "Any") -> None:
+        self.paths = paths
+        self.fds: dict[str, int] = {}
+        if not path and paths:
+            path = _of(paths, "freezer") or next(iter(paths.values()))
+        super().__init__(path, **rest)
+
+    def to_state(self) -> "dict[str, object]":
+        state = super().to_state()
+        if self.paths:
+            state["v1"] = self.paths
+            freezer = _of(self.paths, "freezer")
+            if freezer:
+                state["freezer"] = freezer
+        return state
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def create(self) -> "int | None":
+        """Make the groups and write the limits. None: there is no being born into v1's groups; see add()."""
+        wanted = self._wanted()
+        for write in wanted:
+            if not _of(self.paths, write.controller):
+                raise _unavailable(write)
+        if not self.paths:
+            return None
+        asked = {_key(self.paths, write.controller) for write in wanted}
+        try:
+            self._create_v2()
+            for found in hierarchies.mounted():
+                if found.key in self.paths:
+                    self._create_one(found, found.key in asked)
+            self.ours = bool(self.paths)
+            if not self.paths and not self.host.mount:
+                self.path = ""
+            self.apply()
+        except OSError as error:
+            self.close()
+            self._unmake()
+            raise from_os_error(f"create cgroup {error.filename or self.path}:", error) from None
+        except BaseException:
+            self.close()
+            self._unmake()
+            raise
+        return None
+
+    def _create_v2(self) -> None:
+        """v2's group holds no limits here: it is for cgroup.kill and the cgroup namespace."""
+        if not self.host.mount:
+            return
+        from pyrunc.cgroups import make
+
+        try:
+            self.fd = make.make(self.host, self.path, [], self.made, leaf=not self.sub)
+            self._delegate()
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            log.debug(f"no cgroup: {self.path}: {strerror(error.errno or 0)}")
+            self.host = detect.Host(self.host.mode, "", ())
+            self.path = _of(self.paths, "freezer") or next(iter(self.paths.values()))
+
+    def _create_one(self, found: hierarchies.Hierarchy, asked: bool) -> None:
+        path = self.paths[found.key]
+        try:
+            fd = self._walk(found, path)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            if asked:
+                from pyrunc.cgroups import explain
+
+                raise explain.refused(path, self.rootless, self.explicit, error) from None
+            log.debug(f"no cgroup: {path}: {strerror(error.errno or 0)}")
+            del self.paths[found.key]
+            if self.path == path:
+                self.path = _of(self.paths, "freezer") or next(iter(self.paths.values()), "")
+            return
+        self.fds[found.key] = fd
+        members = tree.procs(fd)
+        if members:
+            raise Error(
+                f"container's cgroup is not empty: {len(members)} process(es) found in {path}",
+                pointer="/linux/cgroupsPath",
+            )
+        if "freezer" in found.names and (files.try_read(fd, "freezer.state") or b"THAWED").strip() != b"THAWED":
+            raise Error(f"container's cgroup unexpectedly frozen: {path} or one above it", pointer="/linux/cgroupsPath")
+
+    def _walk(self, found: hierarchies.Hierarchy, path: str) -> int:
+        """Every directory on the way, by descriptor; a new cpuset gets its parent's CPUs and nodes: it has none, and
+        nobody can join it then (cpusets.rst, 1.9)."""
+        fd = files.open_dir(found.mount)
+        here = found.mount
+        try:
+            for name in path[len(found.mount) :].strip("/").split("/"):
+                here = f"{here}/{name}"
+                try:
+                    posix.mkdir(name, 0o755, dir_fd=fd)
+                    self.made.append(here)
+                except FileExistsError:
+                    pass
+                child = files.open_dir(name, fd)
+                if "cpuset" in found.names:
+                    for file in ("cpuset.cpus", "cpuset.mems"):
+                        if not files.read(child, file).strip():
+                            files.write(child, file, files.read(fd, file))
+                posix.close(fd)
+                fd = child
+        except BaseException:
+            posix.close(fd)
+            raise
+        return fd
+
+    def _wanted(self) -> "list[Write]":
+        from pyrunc.cgroups.v1 import writes
+
+        return [it for it in writes.writes(self.resources) if not it.optional]
+
+    def _unmake(self) -> None:
+        for path in reversed(self.made):
+            try:
+                posix.rmdir(path)
+            except OSError as error:
+                log.debug(f"remove cgroup {path}: {strerror(error.errno or 0)}")
+        self.made.clear()
+
+    def close(self) -> None:
+        for fd in self.fds.values():
+            posix.close(fd)
+        self.fds.clear()
+        super().close()
+
+    def _open(self, key: str) -> int:
+        """The container's group in a hierarchy; -1 where it is gone."""
+        if key not in self.fds:
+            try:
+                self.fds[key] = files.open_dir(self.paths[key])
+            except FileNotFoundError:
+                return -1
+        return self.fds[key]
+
+    def controller(self, name: str) -> int:
+        """The descriptor of the group that a controller's files are in; -1 where there is none."""
+        key = _key(self.paths, name)
+        return self._open(key) if key else -1
+
+    # -- resources -----------------------------------------------------------------------------
+
+    def apply(self, resources: "Resources | None" = None) -> None:
+        """Write the limits and the device rules."""
+        if resources is None:
+            resources = self.resources
+        for write in self.writes(resources):
+            self._write(self.controller(write.controller), write)
+        self.apply_devices(resources)
+
+    def writes(self, resources: "Resources | None") -> "list[Write]":
+        """What is to be written, given what the group's files say now."""
+        from pyrunc.cgroups.v1 import writes
+
+        if not resources:
+            return []
+        block, memory = self.controller("blkio"), self.controller("memory")
+        bfq = block >= 0 and files.try_read(block, "blkio.bfq.weight") is not None
+        memsw = files.try_read(memory, "memory.memsw.limit_in_bytes") if memory >= 0 else None
+        return writes.writes(resources, bfq=bfq, memsw=int(memsw or 1 << 63))
+
+    def apply_devices(self, resources: "Resources | None") -> None:
+        """Have the kernel's list be what the rules say."""
+        fd = self.controller("devices")
+        if fd < 0 or self.rootless:
+            return
+        from pyrunc.cgroups.conversions import Write
+        from pyrunc.cgroups.devices import rules
+        from pyrunc.cgroups.v1 import devices
+
+        worked_out = devices.work_out(rules(resources))
+        for file, line in devices.changes(worked_out, files.read(fd, "devices.list")):
+            try:
+                self._write(fd, Write(file, line, "/linux/resources/devices"))
+            except Error as error:
+                if (file, line) != ("devices.allow", "a") or error.errno not in (errno.EPERM, errno.EINVAL):
+                    raise
+                log.warning("the container has the devices of the cgroup above it, which does not have all")
+
+    def _write(self, fd: int, write: "Write") -> None:
+        from pyrunc.cgroups.v1.writes import GONE_LATELY
+
+        try:
+            if fd < 0:
+                if write.optional:
+                    return
+                raise _unavailable(write)
+            files.write(fd, write.file, write.value.encode())
+        except OSError as error:
+            if write.file in GONE_LATELY and error.errno in NO_ENTRY:
+                log.warning(f"{write.pointer[1:]} is ignored: this kernel no longer has {write.file}")
+                return
+            if error.errno == errno.ENOENT and write.optional:
+                return
+            from pyrunc.cgroups import explain
+
+            path = self.paths[_key(self.paths, write.controller)]
+            raise explain.write_failed(path, fd, write, error) from None
+        if write.file == "cpu.shares":
+            said = files.read(fd, "cpu.shares").strip().decode()
+            if said != write.value:  # clamped
+                bound = "minimum" if int(said) > int(write.value) else "maximum"
+                raise Error(
+                    f"the {bound} allowed cpu-shares is {said}, not {write.value} (linux/resources/cpu/shares)",
+                    pointer=write.pointer,
+                )
+
+    def device_program(self) -> "bytes | None":
+        """None where the devices hierarchy keeps the rules; v2's program where none is mounted."""
+        return None if _of(self.paths, "devices") or not self.host.mount else super().device_program()
+
+    def update(self, changes: "Resources") -> "Resources":
+        from pyrunc.cgroups.v1.update import update
+
+        return update(self, changes)
+
+    def stats(self) -> "dict[str, object]":
+        from pyrunc.cgroups.v1.stats import stats
+
+        return stats(self)
+
+    def oom_kills(self) -> int:
+        fd = self.controller("memory")
+        return files.table(files.try_read(fd, "memory.oom_control")).get("oom_kill", 0) if fd >= 0 else 0
+
+    def watch(self) -> "Watch":
+        from pyrunc.cgroups.v1.oom import V1Watch
+
+        return V1Watch(self)
+
+    # -- processes -----------------------------------------------------------------------------
+
+    def add(self, pid: int) -> None:
+        self.join(pid, [])
+
+    def join(self, pid: int, arguments: "list[str]") -> None:
+        """Move a process into all of the container's groups, or into those below them that the arguments of
+        `exec --cgroup` name ("[CONTROLLER[,...]:]PATH"). Raises Error.
+        """
+        below: dict[str, str] = {}
+        for argument in arguments:
+            controllers, colon, path = argument.rpartition(":")
+            names = [name for name in path.split("/") if name not in ("", ".")]
+            if ".." in names:
+                raise Error(f"bad sub cgroup path {path}")
+            for name in controllers.split(",") if colon else ("", *self.paths):
+                key = _key(self.paths, name) or (name if name in self.paths else "")
+                if name and not key:
+                    raise Error(f"--cgroup {argument}: unknown controller {name}")
+                below[key] = "/".join(names)
+        for key in self.paths:
+            self._join_one(pid, self._open(key), self.paths[key], below.get(key, ""))
+        if self.host.mount:
+            path = below.get("", "") if len(self.paths) == 0 or not arguments else ""
+            self._join_one(pid, self.leaf(), self.path, path)
+
+    def _join_one(self, pid: int, fd: int, path: str, below: str) -> None:
+        file = f"{below}/cgroup.procs" if below else "cgroup.procs"
+        try:
+            if fd < 0:
+                raise FileNotFoundError(errno.ENOENT, strerror(errno.ENOENT))
+            files.write(fd, file, str(pid).encode())
+        except OSError as error:
+            if self.rootless and error.errno in REFUSED:
+                log.debug(f"the process stays in pyrunc's cgroup: {error}")
+                return
+            raise from_os_error(f"error adding pid {pid} to cgroups: write {path}/{file}:", error) from None
+
+    def procs(self, recursive: bool = True) -> "list[int]":
+        found: set[int] = set()
+        for key in self.paths:
+            fd = self._open(key)
+            if fd >= 0:
+                found.update(tree.procs(fd, recursive))
+        if self.host.mount:
+            found.update(super().procs(recursive))
+        return sorted(found)
+
+    def populated(self) -> bool:
+        return bool(self.procs())
+
+    def wait_empty(self, timeout: float) -> bool:
+        deadline, pause = time.monotonic() + timeout, 0.001
+        while self.procs():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
+        return True
+
+    def kill(self) -> bool:
+        """A frozen process gets no signal before it is thawed, not even KILL: freeze, signal all, thaw."""
+        if not self.paths:
+            return super().kill()
+        for _ in range(8):
+            try:
+                self._set_freezer(b"FROZEN", 2.0)
+            except OSError:
+                pass  # no freezer: repeating the walk is all that is left
+            pids = self.procs()
+            for pid in pids:
+                try:
+                    posix.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    pass
+            if self.host.mount:
+                super().kill()
+            try:
+                self._set_freezer(b"THAWED", 2.0)
+            except OSError:
+                pass
+            if not pids or self.wait_empty(0.2):
+                break
+        return True
+
+    def _set_freezer(self, state: bytes, timeout: float) -> bool:
+        """Write freezer.state until it says so; False after `timeout` seconds."""
+        fd = self.controller("freezer")
+        if fd < 0:
+            return False
+        deadline, pause = time.monotonic() + timeout, 0.0005
+        while True:
+            files.write(fd, "freezer.state", state)
+            if files.read(fd, "freezer.state").strip() == state:
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+
+    def freeze(self, timeout: float = 10.0) -> None:
+        if self.controller("freezer") < 0:
+            super().freeze(timeout)
+            return
+        try:
+            done = self._set_freezer(b"FROZEN", timeout)
+            if not done:
+                self._set_freezer(b"THAWED", 1.0)
+        except OSError as error:
+            raise from_os_error(f"freeze cgroup {_of(self.paths, 'freezer')}:", error) from None
+        if not done:
+            raise Error(
+                f"freeze cgroup {_of(self.paths, 'freezer')}: timed out after {timeout:g} s",
+                errno=errno.ETIMEDOUT,
+                hint="a process is stuck in the kernel (state D)",
+            )
+
+    def thaw(self) -> None:
+        if self.controller("freezer") < 0:
+            super().thaw()
+            return
+        try:
+            self._set_freezer(b"THAWED", 10.0)
+        except OSError as error:
+            raise from_os_error(f"thaw cgroup {_of(self.paths, 'freezer')}:", error) from None
+
+    def frozen(self) -> bool:
+        fd = self.controller("freezer")
+        if fd < 0:
+            return super().frozen()
+        return (files.try_read(fd, "freezer.self_freezing") or b"0").strip() == b"1"
+
+    def remove(self, timeout: float = 10.0) -> None:
+        """Kill what is left, remove the groups and those below them; parents stay."""
+        if self.procs() or self.frozen():
+            self.kill()
+            if not self.wait_empty(timeout):
+                left = self.procs()
+                raise Error(
+                    f"remove cgroup {self.path}: {len(left)} processes survive SIGKILL"
+                    f" ({', '.join(map(str, left[:8]))})",
+                    hint="a process in uninterruptible sleep (state D) cannot be killed",
+                )
+        self.close()
+        for path in self.paths.values():
+            above, _, name = path.rpartition("/")
+            try:
+                parent = files.open_dir(above)
+            except FileNotFoundError:
+                continue
+            try:
+                tree.remove(parent, name, timeout)
+            except OSError as error:
+                raise from_os_error(f"remove cgroup {path}:", error) from None
+            finally:
+                posix.close(parent)
+        if self.host.mount:
+            super().remove(timeout)
+
+
+def _key(paths: "dict[str, str]", controller: str) -> str:
+    for key in paths:
+        if controller in key.split(","):
+            return key
+    return ""
+
+
+def _of(paths: "dict[str, str]", controller: str) -> str:
+    return paths.get(_key(paths, controller), "")
+
+
+def _unavailable(write: "Write") -> Error:
+    """A limit whose controller is in no v1 hierarchy that is mounted."""
+    name = write.controller
+    return Error(
+        f'set {write.file} ({write.pointer[1:]}): controller "{name}" not available: no cgroup v1 hierarchy with it is'
+        " mounted",
+        pointer=write.pointer,
+        hint=f"mount it (mount -t cgroup -o {name} cgroup /sys/fs/cgroup/{name}), or remove the limit",
+    )
+
+
+def planned(
+    path: str,
+    id: str,
+    found: "list[hierarchies.Hierarchy]",
+    *,
+    v2: str,
+    rootless: bool,
+    resources: "Resources | None",
+    host: detect.Host,
+) -> V1Manager:
+    """The manager of a container that is to be created. v2: its directory there, "" on v1 hosts. Touches nothing."""
+    paths = {it.key: hierarchies.locate(path, id, it) for it in found}
+    return V1Manager(paths, v2, rootless=rootless, explicit=bool(path), resources=resources, host=host)
+
+
+def restored(state: "dict[str, Any]", host: detect.Host, resources: "Resources | None") -> V1Manager:
+    """The manager of a container that exists."""
+    self = V1Manager(
+        state["v1"], state["path"], rootless=state["rootless"], explicit=True, resources=resources, host=host
+    )
+    self.sub = state.get("sub", "")
+    return self

@@ -1,0 +1,91 @@
+"""Which v1 hierarchies are mounted, and where the caller is in each.
+
+Import cost: posix.
+"""
+
+import posix
+
+from pyrunc.cgroups import files
+from pyrunc.cgroups.make import split
+
+ESCAPES = ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\"))
+
+
+class Hierarchy:
+    """names: its controllers, or `name=NAME` of one that has none. mount: where it is mounted.
+    own: the caller's group, as a path below the mount ("" is the mount itself).
+    """
+
+    __slots__ = ("mount", "names", "own")
+
+    def __init__(self, names: "tuple[str, ...]", mount: str, own: str) -> None:
+        self.names = names
+        self.mount = mount
+        self.own = own
+
+    @property
+    def key(self) -> str:
+        """How the state file calls it: as /proc/PID/cgroup does."""
+        return ",".join(self.names)
+
+
+def parse(mountinfo: bytes, own: bytes) -> "list[Hierarchy]":
+    """The hierarchies of /proc/self/mountinfo, each once, with /proc/self/cgroup's word on where we are. Pure.
+
+    A mount may show a part of its hierarchy alone (a bind mount in a container); the caller's path counts from that
+    part's top. Where the caller lies outside of it, and where the path leads out of the cgroup namespace, it is the top.
+    """
+    where: dict[frozenset[str], tuple[tuple[str, ...], str]] = {}
+    for line in own.splitlines():
+        _, names, path = line.decode(errors="surrogateescape").split(":", 2)
+        if names:
+            words = tuple(names.split(","))
+            where[frozenset(words)] = (words, path.removesuffix(" (deleted)"))
+    out: dict[frozenset[str], Hierarchy] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(b" - ")
+        kind, _, settings = right.split(b" ", 2)
+        if kind != b"cgroup":
+            continue
+        options = set(settings.decode(errors="surrogateescape").split(","))
+        top, point = left.split(b" ")[3:5]
+        for octal, char in ESCAPES:
+            top, point = top.replace(octal, char), point.replace(octal, char)
+        for key, (controllers, path) in where.items():
+            if key <= options and key not in out:
+                out[key] = Hierarchy(
+                    controllers,
+                    point.decode(errors="surrogateescape"),
+                    _below(path, top.decode(errors="surrogateescape")),
+                )
+    return list(out.values())
+
+
+def _below(path: str, top: str) -> str:
+    if ".." in path.split("/"):
+        return ""
+    top = "" if top == "/" else top
+    if path != top and not path.startswith(top + "/"):
+        return ""
+    return path[len(top) :].rstrip("/")
+
+
+def mounted() -> "list[Hierarchy]":
+    """Those of this process; none where /proc cannot be read."""
+    try:
+        fd = posix.open("/proc/self", files.DIRECTORY)
+    except OSError:
+        return []
+    try:
+        return parse(files.read(fd, "mountinfo"), files.read(fd, "cgroup"))
+    finally:
+        posix.close(fd)
+
+
+def locate(cgroups_path: str, id: str, hierarchy: Hierarchy) -> str:
+    """The directory of a container's group in a hierarchy: an absolute cgroupsPath counts from the mount, a relative
+    one, and ID where there is none, from the caller's own group. Raises ConfigError.
+    """
+    names = "/".join(split(cgroups_path) or [id])
+    base = hierarchy.mount if cgroups_path.startswith("/") else hierarchy.mount + hierarchy.own
+    return f"{base}/{names}"
