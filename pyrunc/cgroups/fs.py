@@ -32,6 +32,7 @@ class Manager:
     driver = "cgroupfs"
     needs_pid = False
     many = False
+    paths: "dict[str, str]" = {}  # the groups of many, by the hierarchies' controllers
 
     __slots__ = (
         "explicit", "fd", "host", "made", "ours", "owner", "path", "resources", "rootless", "sub", "sub_fd",

@@ -176,6 +176,8 @@ class Preparation:
                 restrict(facts, manager, program)
         facts.cgroup_mount = getattr(manager.host, "mount", "") or "/sys/fs/cgroup"
         facts.cgroup_flags = detect.mount_flags(self.config, facts.cgroup_mount)
+        if manager.many:
+            facts.cgroup_v1 = tuple(manager.paths.items())
         if manager.path.startswith(facts.cgroup_mount):
             facts.cgroup_path = manager.path[len(facts.cgroup_mount) :]
 

@@ -217,6 +217,7 @@ def _root_file_system(
     context.cgroup_root = facts.cgroup_mount
     context.cgroup_flags = facts.cgroup_flags
     context.cgroup_path = facts.cgroup_path
+    context.cgroup_v1 = facts.cgroup_v1
     context.label = linux.get("mountLabel", "")
     if context.label:
         context.label_option = _context_type(config)

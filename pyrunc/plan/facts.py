@@ -35,6 +35,7 @@ class Facts:
     cgroup_mount: where the host's cgroup file system is mounted.
     cgroup_flags: options that it has and that a mount of it has to keep.
     cgroup_path: the container's directory below it, beginning with a slash; "" for none.
+    cgroup_v1: the container's groups in v1 hierarchies, as (controllers, directory).
     old_clone: whether to do without clone3(2), and so by_pid.
     before_clone: appends what the agent does first, such as the device program.
     capabilities: pyrunc's own, as a mask; asked for by a new user namespace only.
@@ -58,6 +59,7 @@ class Facts:
         "cgroup_flags",
         "cgroup_mount",
         "cgroup_path",
+        "cgroup_v1",
         "child",
         "exposed",
         "gate",
@@ -86,6 +88,7 @@ class Facts:
         self.cgroup_mount = "/sys/fs/cgroup"
         self.cgroup_flags: tuple[str, ...] = ()
         self.cgroup_path = ""
+        self.cgroup_v1: tuple[tuple[str, str], ...] = ()
         self.by_pid = False
         self.capabilities = 0
         self.old_clone = False

@@ -33,7 +33,7 @@ def parse(mountinfo: bytes, own: bytes) -> "list[Hierarchy]":
     """The hierarchies of /proc/self/mountinfo, each once, with /proc/self/cgroup's word on where we are. Pure.
 
     A mount may show a part of its hierarchy alone (a bind mount in a container); the caller's path counts from that
-    part's top. Where the caller lies outside of it, and where the path leads out of the cgroup namespace, it is the top.
+    part's top. Where the caller lies outside of it, or outside of the cgroup namespace, it is the top.
     """
     where: dict[frozenset[str], tuple[tuple[str, ...], str]] = {}
     for line in own.splitlines():
@@ -52,12 +52,10 @@ def parse(mountinfo: bytes, own: bytes) -> "list[Hierarchy]":
         for octal, char in ESCAPES:
             top, point = top.replace(octal, char), point.replace(octal, char)
         for key, (controllers, path) in where.items():
-            if key <= options and key not in out:
-                out[key] = Hierarchy(
-                    controllers,
-                    point.decode(errors="surrogateescape"),
-                    _below(path, top.decode(errors="surrogateescape")),
-                )
+            place, part = (it.decode(errors="surrogateescape") for it in (point, top))
+            # The first of several mounts; of those at one place the last, which covers the others.
+            if key <= options and (key not in out or out[key].mount == place):
+                out[key] = Hierarchy(controllers, place, _below(path, part))
     return list(out.values())
 
 

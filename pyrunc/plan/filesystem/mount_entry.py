@@ -20,6 +20,7 @@ class Context:
     root: register of the root file system's descriptor. bundle, rootfs: their absolute paths. userns: whether the
     container has a user namespace other than pyrunc's. cgroup_ns: whether a private cgroup namespace.
     cgroup_path: the container's directory below the cgroup file system's mount, for mounts without a namespace.
+    cgroup_v1: the container's groups in v1 hierarchies, as (controllers, directory).
     cgroup_flags: options that the host's cgroup file system has and has to keep.
     late: mounts that are to be read-only when all are in place: register, why, pointer.
     label: SELinux mount label, given to file systems as label_option (mount(8), "context=").
@@ -31,6 +32,7 @@ class Context:
         "cgroup_ns",
         "cgroup_path",
         "cgroup_root",
+        "cgroup_v1",
         "label",
         "label_option",
         "late",
@@ -48,6 +50,7 @@ class Context:
         self.cgroup_ns = True
         self.cgroup_path = ""
         self.cgroup_root = "/sys/fs/cgroup"
+        self.cgroup_v1: tuple[tuple[str, str], ...] = ()
         self.label = ""
         self.label_option = "context"
         self.late: list[tuple[Reg, str, str]] = []

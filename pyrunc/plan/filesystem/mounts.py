@@ -70,9 +70,14 @@ def compile_mount(p: Program, index: int, mount: "Mount", context: Context) -> N
     elif options.bind:
         bind(entry)
     elif kind == "cgroup" or kind == "cgroup2":
-        from pyrunc.plan.filesystem.cgroup_mount import cgroup2
+        if context.cgroup_v1 and kind == "cgroup":
+            from pyrunc.plan.filesystem.cgroup_v1_mount import hierarchies
 
-        cgroup2(entry)
+            hierarchies(entry)
+        else:
+            from pyrunc.plan.filesystem.cgroup_mount import cgroup2
+
+            cgroup2(entry)
     else:
         FileSystem(entry).compile()
 
