@@ -67,9 +67,13 @@ def destroy(store: Store, state: State) -> None:
 
     The caller holds the container's lock. Errors: as delete().
     """
-    _kill(state)
     manager = cgroup_manager(state)
-    if manager is not None and _is_its_own(state, manager):
+    if manager is not None and not _is_its_own(state, manager):
+        manager = None
+    if manager is not None and "freezer" in state.cgroup and manager.frozen():
+        manager.kill()  # KILL alone does not reach what v1's freezer holds
+    _kill(state)
+    if manager is not None:
         manager.remove()
     if "intelRdt" in state.extra:
         from pyrunc.setup import resctrl
