@@ -10,6 +10,7 @@ import time
 from pyrunc.cgroups import detect, files, tree
 from pyrunc.cgroups.fs import REFUSED, Manager
 from pyrunc.cgroups.v1 import hierarchies
+from pyrunc.cgroups.v1.hierarchies import key_of, path_of
 from pyrunc.errors import Error, from_os_error, strerror
 from pyrunc.log import log
 
@@ -42,14 +43,14 @@ class V1Manager(Manager):
         self.paths = paths
         self.fds: dict[str, int] = {}
         if not path and paths:
-            path = _of(paths, "freezer") or next(iter(paths.values()))
+            path = path_of(paths, "freezer") or next(iter(paths.values()))
         super().__init__(path, **rest)
 
     def to_state(self) -> "dict[str, object]":
         state = super().to_state()
         if self.paths:
             state["v1"] = self.paths
-            freezer = _of(self.paths, "freezer")
+            freezer = path_of(self.paths, "freezer")
             if freezer:
                 state["freezer"] = freezer
         return state
@@ -60,11 +61,13 @@ class V1Manager(Manager):
         """Make the groups and write the limits. None: there is no being born into v1's groups; see add()."""
         wanted = self._wanted()
         for write in wanted:
-            if not _of(self.paths, write.controller):
-                raise _unavailable(write)
+            if not path_of(self.paths, write.controller):
+                from pyrunc.cgroups.v1 import explain
+
+                raise explain.unavailable(write)
         if not self.paths:
             return None
-        asked = {_key(self.paths, write.controller) for write in wanted}
+        asked = {key_of(self.paths, write.controller) for write in wanted}
         try:
             self._create_v2()
             for found in hierarchies.mounted():
@@ -98,12 +101,14 @@ class V1Manager(Manager):
                 raise
             log.debug(f"no cgroup: {self.path}: {strerror(error.errno or 0)}")
             self.host = detect.Host(self.host.mode, "", ())
-            self.path = _of(self.paths, "freezer") or next(iter(self.paths.values()))
+            self.path = path_of(self.paths, "freezer") or next(iter(self.paths.values()))
 
     def _create_one(self, found: hierarchies.Hierarchy, asked: bool) -> None:
+        from pyrunc.cgroups.v1 import make
+
         path = self.paths[found.key]
         try:
-            fd = self._walk(found, path)
+            fd = make.walk(found, path, self.made)
         except OSError as error:
             if error.errno not in REFUSED:
                 raise
@@ -114,42 +119,10 @@ class V1Manager(Manager):
             log.debug(f"no cgroup: {path}: {strerror(error.errno or 0)}")
             del self.paths[found.key]
             if self.path == path:
-                self.path = _of(self.paths, "freezer") or next(iter(self.paths.values()), "")
+                self.path = path_of(self.paths, "freezer") or next(iter(self.paths.values()), "")
             return
         self.fds[found.key] = fd
-        members = tree.procs(fd)
-        if members:
-            raise Error(
-                f"container's cgroup is not empty: {len(members)} process(es) found in {path}",
-                pointer="/linux/cgroupsPath",
-            )
-        if "freezer" in found.names and (files.try_read(fd, "freezer.state") or b"THAWED").strip() != b"THAWED":
-            raise Error(f"container's cgroup unexpectedly frozen: {path} or one above it", pointer="/linux/cgroupsPath")
-
-    def _walk(self, found: hierarchies.Hierarchy, path: str) -> int:
-        """Every directory on the way, by descriptor; a new cpuset gets its parent's CPUs and nodes: it has none, and
-        nobody can join it then (cpusets.rst, 1.9)."""
-        fd = files.open_dir(found.mount)
-        here = found.mount
-        try:
-            for name in path[len(found.mount) :].strip("/").split("/"):
-                here = f"{here}/{name}"
-                try:
-                    posix.mkdir(name, 0o755, dir_fd=fd)
-                    self.made.append(here)
-                except FileExistsError:
-                    pass
-                child = files.open_dir(name, fd)
-                if "cpuset" in found.names:
-                    for file in ("cpuset.cpus", "cpuset.mems"):
-                        if not files.read(child, file).strip():
-                            files.write(child, file, files.read(fd, file))
-                posix.close(fd)
-                fd = child
-        except BaseException:
-            posix.close(fd)
-            raise
-        return fd
+        make.check_unused(fd, path, found)
 
     def _wanted(self) -> "list[Write]":
         from pyrunc.cgroups.v1 import writes
@@ -181,7 +154,7 @@ class V1Manager(Manager):
 
     def controller(self, name: str) -> int:
         """The descriptor of the group that a controller's files are in; -1 where there is none."""
-        key = _key(self.paths, name)
+        key = key_of(self.paths, name)
         return self._open(key) if key else -1
 
     # -- resources -----------------------------------------------------------------------------
@@ -230,7 +203,9 @@ class V1Manager(Manager):
             if fd < 0:
                 if write.optional:
                     return
-                raise _unavailable(write)
+                from pyrunc.cgroups.v1 import explain
+
+                raise explain.unavailable(write)
             files.write(fd, write.file, write.value.encode())
         except OSError as error:
             if write.file in GONE_LATELY and error.errno in NO_ENTRY:
@@ -238,9 +213,9 @@ class V1Manager(Manager):
                 return
             if error.errno == errno.ENOENT and write.optional:
                 return
-            from pyrunc.cgroups import explain
+            from pyrunc.cgroups.v1 import explain
 
-            path = self.paths[_key(self.paths, write.controller)]
+            path = self.paths[key_of(self.paths, write.controller)]
             raise explain.write_failed(path, fd, write, error) from None
         if write.file == "cpu.shares":
             said = files.read(fd, "cpu.shares").strip().decode()
@@ -253,7 +228,7 @@ class V1Manager(Manager):
 
     def device_program(self) -> "bytes | None":
         """None where the devices hierarchy keeps the rules; v2's program where none is mounted."""
-        return None if _of(self.paths, "devices") or not self.host.mount else super().device_program()
+        return None if path_of(self.paths, "devices") or not self.host.mount else super().device_program()
 
     def update(self, changes: "Resources") -> "Resources":
         from pyrunc.cgroups.v1.update import update
@@ -283,22 +258,13 @@ class V1Manager(Manager):
         """Move a process into all of the container's groups, or into those below them that the arguments of
         `exec --cgroup` name ("[CONTROLLER[,...]:]PATH"). Raises Error.
         """
-        below: dict[str, str] = {}
-        for argument in arguments:
-            controllers, colon, path = argument.rpartition(":")
-            names = [name for name in path.split("/") if name not in ("", ".")]
-            if ".." in names:
-                raise Error(f"bad sub cgroup path {path}")
-            for name in controllers.split(",") if colon else ("", *self.paths):
-                key = _key(self.paths, name) or (name if name in self.paths else "")
-                if name and not key:
-                    raise Error(f"--cgroup {argument}: unknown controller {name}")
-                below[key] = "/".join(names)
+        from pyrunc.cgroups.v1.below import below as parse
+
+        below = parse(self.paths, arguments) if arguments else {}
         for key in self.paths:
             self._join_one(pid, self._open(key), self.paths[key], below.get(key, ""))
         if self.host.mount:
-            path = below.get("", "") if len(self.paths) == 0 or not arguments else ""
-            self._join_one(pid, self.leaf(), self.path, path)
+            self._join_one(pid, self.leaf(), self.path, "")
 
     def _join_one(self, pid: int, fd: int, path: str, below: str) -> None:
         file = f"{below}/cgroup.procs" if below else "cgroup.procs"
@@ -360,19 +326,10 @@ class V1Manager(Manager):
         return True
 
     def _set_freezer(self, state: bytes, timeout: float) -> bool:
-        """Write freezer.state until it says so; False after `timeout` seconds."""
+        from pyrunc.cgroups.v1.freezer import change
+
         fd = self.controller("freezer")
-        if fd < 0:
-            return False
-        deadline, pause = time.monotonic() + timeout, 0.0005
-        while True:
-            files.write(fd, "freezer.state", state)
-            if files.read(fd, "freezer.state").strip() == state:
-                return True
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(pause)
-            pause = min(pause * 2, 0.05)
+        return fd >= 0 and change(fd, state, timeout)
 
     def freeze(self, timeout: float = 10.0) -> None:
         if self.controller("freezer") < 0:
@@ -383,10 +340,10 @@ class V1Manager(Manager):
             if not done:
                 self._set_freezer(b"THAWED", 1.0)
         except OSError as error:
-            raise from_os_error(f"freeze cgroup {_of(self.paths, 'freezer')}:", error) from None
+            raise from_os_error(f"freeze cgroup {path_of(self.paths, 'freezer')}:", error) from None
         if not done:
             raise Error(
-                f"freeze cgroup {_of(self.paths, 'freezer')}: timed out after {timeout:g} s",
+                f"freeze cgroup {path_of(self.paths, 'freezer')}: timed out after {timeout:g} s",
                 errno=errno.ETIMEDOUT,
                 hint="a process is stuck in the kernel (state D)",
             )
@@ -398,7 +355,7 @@ class V1Manager(Manager):
         try:
             self._set_freezer(b"THAWED", 10.0)
         except OSError as error:
-            raise from_os_error(f"thaw cgroup {_of(self.paths, 'freezer')}:", error) from None
+            raise from_os_error(f"thaw cgroup {path_of(self.paths, 'freezer')}:", error) from None
 
     def frozen(self) -> bool:
         fd = self.controller("freezer")
@@ -432,28 +389,6 @@ class V1Manager(Manager):
                 posix.close(parent)
         if self.host.mount:
             super().remove(timeout)
-
-
-def _key(paths: "dict[str, str]", controller: str) -> str:
-    for key in paths:
-        if controller in key.split(","):
-            return key
-    return ""
-
-
-def _of(paths: "dict[str, str]", controller: str) -> str:
-    return paths.get(_key(paths, controller), "")
-
-
-def _unavailable(write: "Write") -> Error:
-    """A limit whose controller is in no v1 hierarchy that is mounted."""
-    name = write.controller
-    return Error(
-        f'set {write.file} ({write.pointer[1:]}): controller "{name}" not available: no cgroup v1 hierarchy with it is'
-        " mounted",
-        pointer=write.pointer,
-        hint=f"mount it (mount -t cgroup -o {name} cgroup /sys/fs/cgroup/{name}), or remove the limit",
-    )
 
 
 def planned(

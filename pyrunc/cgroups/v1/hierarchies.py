@@ -87,3 +87,16 @@ def locate(cgroups_path: str, id: str, hierarchy: Hierarchy) -> str:
     names = "/".join(split(cgroups_path) or [id])
     base = hierarchy.mount if cgroups_path.startswith("/") else hierarchy.mount + hierarchy.own
     return f"{base}/{names}"
+
+
+def key_of(paths: "dict[str, str]", controller: str) -> str:
+    """The hierarchy of a controller among those of a container's groups; "" where it is in none."""
+    for key in paths:
+        if controller in key.split(","):
+            return key
+    return ""
+
+
+def path_of(paths: "dict[str, str]", controller: str) -> str:
+    """The container's group that has a controller; "" where there is none."""
+    return paths.get(key_of(paths, controller), "")
