@@ -112,14 +112,16 @@ def _cgroups(linux: Any) -> Iterator[Finding]:
     wanted = {
         "memory": "memory", "cpu": "cpu", "pids": "pids", "blockIO": "io", "hugepageLimits": "hugetlb", "rdma": "rdma"
     }  # fmt: skip
+    offered = set(host.controllers)
+    if host.mode in ("hybrid", "legacy"):
+        from pyrunc.cgroups.v1 import hierarchies
+
+        offered = {"io" if name == "blkio" else name for it in hierarchies.mounted() for name in it.names}
     for name, controller in wanted.items():
         pointer = f"/linux/resources/{name}"
         if not _says_something(resources.get(name)):
             continue
-        if host.mode != "unified":
-            text = f"limits need cgroup v2 alone, and this host's cgroups are {host.mode}"
-            yield Finding("error", "host", text, pointer)
-        elif controller not in host.controllers:
+        if controller not in offered:
             yield Finding("error", "host", f'this host has no cgroup controller "{controller}"', pointer)
 
 

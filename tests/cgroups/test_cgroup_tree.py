@@ -12,6 +12,7 @@ import pytest
 
 from pyrunc import cgroups
 from pyrunc.cgroups import Manager, detect, files, oom, tree
+from pyrunc.cgroups.v1 import hierarchies
 from pyrunc.errors import Error
 
 HOST = detect.detect()
@@ -31,6 +32,12 @@ def place(needs_root: None) -> Iterator[str]:
         parent = files.open_dir(HOST.mount)
         tree.remove(parent, NAME)
         os.close(parent)
+
+
+@pytest.fixture(autouse=True)
+def v2_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver of v2 is what is tested here, also where v1 hierarchies are mounted beside it."""
+    monkeypatch.setattr(hierarchies, "mounted", list)
 
 
 def make(place: str, resources: dict[str, Any] | None = None, **more: Any) -> Manager:

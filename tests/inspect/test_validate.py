@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pyrunc.cgroups.v1 import hierarchies
 from pyrunc.inspect.document import Document
 from pyrunc.inspect.findings import Finding, ordered, write
 from pyrunc.inspect.validate import validate
@@ -192,9 +193,11 @@ def test_the_worst_comes_first() -> None:
 
 
 @pytest.mark.skipif(PURE_V2, reason="needs a host without pure cgroup v2")
-def test_limits_that_this_host_cannot_hold(bundle: MakeBundle) -> None:
+def test_limits_that_this_host_cannot_hold(bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hierarchies, "mounted", lambda: [hierarchies.Hierarchy(("cpu", "blkio"), "/m", "")])
     made = bundle().path
-    limits = {"memory": {"limit": 1 << 30}, "cpu": {"shares": 0}}
+    limits = {"memory": {"limit": 1 << 30}, "cpu": {"shares": 0}, "blockIO": {"weight": 100}}
     found = told(merge(DEFAULT_CONFIG, {"linux": {"resources": limits}}), made)
-    assert found["/linux/resources/memory"].message.startswith("limits need cgroup v2 alone")
+    assert found["/linux/resources/memory"].message == 'this host has no cgroup controller "memory"'
     assert "/linux/resources/cpu" not in found
+    assert "/linux/resources/blockIO" not in found
