@@ -81,6 +81,12 @@ print(can(lambda: os.open("/dev/null", os.O_RDWR)), can(lambda: os.open("/dev/km
     return run
 
 
+@pytest.fixture(autouse=True)
+def v2_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver of v2 is what is tested here, also where v1 hierarchies are mounted beside it."""
+    monkeypatch.setattr(hierarchies, "mounted", list)
+
+
 def attach(agent: session.Session, program: bytes) -> int:
     steps = ops.Program()
     bpf.attach(steps, program, 560)
@@ -92,8 +98,7 @@ def rules(*items: dict[str, Any]) -> bytes:
     return devices.device_program({"devices": [DENY, *items]})
 
 
-def test_attach_and_replace(monkeypatch: pytest.MonkeyPatch, manager: Manager, agent: session.Session, probe: Probe) -> None:
-    monkeypatch.setattr(hierarchies, "mounted", list)  # the driver of v2, also on a hybrid host
+def test_attach_and_replace(manager: Manager, agent: session.Session, probe: Probe) -> None:
     before = probe()
     assert before[0] == "+"
     program = manager.device_program()
