@@ -264,7 +264,13 @@ class V1Manager(Manager):
         for key in self.paths:
             self._join_one(pid, self._open(key), self.paths[key], below.get(key, ""))
         if self.host.mount:
-            self._join_one(pid, self.leaf(), self.path, "")
+            try:
+                leaf = self.leaf()
+            except FileNotFoundError:
+                # Whoever is inside may remove it; it holds no limits.
+                log.debug(f"cgroup {self.path} is gone")
+                return
+            self._join_one(pid, leaf, self.path, "")
 
     def _join_one(self, pid: int, fd: int, path: str, below: str) -> None:
         file = f"{below}/cgroup.procs" if below else "cgroup.procs"
@@ -276,7 +282,11 @@ class V1Manager(Manager):
             if self.rootless and error.errno in REFUSED:
                 log.debug(f"the process stays in pyrunc's cgroup: {error}")
                 return
-            raise from_os_error(f"error adding pid {pid} to cgroups: write {path}/{file}:", error) from None
+            # The first words are those by which runc's users know it.
+            doing = f"error adding pid to cgroups: open sub cgroup {below} of {path}:" if below else (
+                f"error adding pid {pid} to cgroups: write {path}/{file}:"
+            )
+            raise from_os_error(doing, error) from None
 
     def procs(self, recursive: bool = True) -> "list[int]":
         found: set[int] = set()
