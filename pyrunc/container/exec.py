@@ -114,8 +114,8 @@ class Execution(Making):
         if self.known.place is not None and self.known.place.fd >= 0:
             facts.cgroup = Fd(fcntl(self.known.place.fd, F_DUPFD_CLOEXEC, lowest), "cgroup")
             inherit.append(facts.cgroup)
-        elif self.place is not None:
-            facts.by_pid = self.place.by_pid
+        elif self.known.place is not None:
+            facts.by_pid = self.known.place.by_pid
         self.spawn_agent(theirs_agent, tuple(inherit))
         self.agent = Session(ours_agent, "agent", self.trace)
         self.session = Session(ours_child, "process", self.trace)

@@ -234,8 +234,8 @@ def test_refused_with_a_reason(place: Place, resources: Json, words: str) -> Non
 def test_a_controller_that_is_not_mounted(place: Place) -> None:
     done = place.run({"network": {"classID": 7}})
     assert done.returncode == 1
-    text = done.stderr.replace("\\\"", "\"")
-    assert "controller \"net_cls\" not available: no cgroup v1 hierarchy with it is mounted" in text
+    text = done.stderr.replace('\\"', '"')
+    assert 'controller "net_cls" not available: no cgroup v1 hierarchy with it is mounted' in text
     assert place.left() == []
 
 

@@ -26,6 +26,9 @@ RAISE = {"refuse"}
 #: name of file:function → (how many of its handlers, why any errno will do).
 NOT_NAMED: dict[str, tuple[int, str]] = {
     "bus.py:Systemd._connect": (1, "the error after the last address tells each cause"),
+    "driver.py:V1Manager._unmake": (1, "clean-up after an error, which is what counts; reported with --debug"),
+    "driver.py:V1Manager.kill": (1, "without a freezer, repeating the walk is all that is left"),
+    "update.py:update": (1, "roll-back after an error, reported for each file"),
     "fs.py:Manager._unmake": (1, "clean-up after an error, which is what counts; reported with --debug"),
     "make.py:_release": (1, "what could not be released is refused below, where it matters"),
     "make.py:enable": (2, "make() looks whether a limit needs it, and explains"),

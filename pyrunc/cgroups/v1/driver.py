@@ -283,8 +283,10 @@ class V1Manager(Manager):
                 log.debug(f"the process stays in pyrunc's cgroup: {error}")
                 return
             # The first words are those by which runc's users know it.
-            doing = f"error adding pid to cgroups: open sub cgroup {below} of {path}:" if below else (
-                f"error adding pid {pid} to cgroups: write {path}/{file}:"
+            doing = (
+                f"error adding pid to cgroups: open sub cgroup {below} of {path}:"
+                if below
+                else (f"error adding pid {pid} to cgroups: write {path}/{file}:")
             )
             raise from_os_error(doing, error) from None
 
@@ -329,8 +331,10 @@ class V1Manager(Manager):
                 super().kill()
             try:
                 self._set_freezer(b"THAWED", 2.0)
-            except OSError:
-                pass
+            except OSError as error:
+                # What stays frozen does not die: only a group that is gone has nobody in it.
+                if error.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise from_os_error(f"thaw cgroup {path_of(self.paths, 'freezer')}:", error) from None
             if not pids or self.wait_empty(0.2):
                 break
         return True

@@ -72,8 +72,8 @@ def mounted() -> "list[Hierarchy]":
     """Those of this process; none where /proc cannot be read."""
     try:
         fd = posix.open("/proc/self", files.DIRECTORY)
-    except OSError:
-        return []
+    except FileNotFoundError:
+        return []  # no /proc
     try:
         return parse(files.read(fd, "mountinfo"), files.read(fd, "cgroup"))
     finally:

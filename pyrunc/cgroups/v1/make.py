@@ -47,6 +47,4 @@ def check_unused(fd: int, path: str, found: Hierarchy) -> None:
             pointer="/linux/cgroupsPath",
         )
     if "freezer" in found.names and (files.try_read(fd, "freezer.state") or b"THAWED").strip() != b"THAWED":
-        raise Error(
-            f"container's cgroup unexpectedly frozen: {path} or one above it", pointer="/linux/cgroupsPath"
-        )
+        raise Error(f"container's cgroup unexpectedly frozen: {path} or one above it", pointer="/linux/cgroupsPath")
