@@ -25,12 +25,10 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 class Manager:
     """A container's cgroup. `path` is its directory ("" where the container has none).
 
-    needs_pid: create() makes nothing; the cgroup comes with the first add(pid) (systemd driver).
     many: the container has a group in each of several hierarchies, joined by pid (v1/driver.py).
     """
 
     driver = "cgroupfs"
-    needs_pid = False
     many = False
     paths: "dict[str, str]" = {}  # the groups of many, by the hierarchies' controllers
 
@@ -58,6 +56,11 @@ class Manager:
         self.sub = ""  # a group below that is given to the container, which lives in it
         self.sub_fd = -1
         self.owner: int | None = None  # the host's user id that gets the container's group
+
+    @property
+    def needs_pid(self) -> bool:
+        """Whether nobody can be born in the cgroup, and each process is added by its pid."""
+        return False
 
     # -- the state file ------------------------------------------------------------------------
 

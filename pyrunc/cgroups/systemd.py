@@ -26,13 +26,16 @@ class SystemdManager(fs.Manager):
     """
 
     driver = "systemd"
-    needs_pid = True
 
     __slots__ = ("annotations", "name", "user")
 
     name: unit.Name
     user: bool
     annotations: dict[str, str]
+
+    @property
+    def needs_pid(self) -> bool:
+        return True
 
     @classmethod
     def planned(

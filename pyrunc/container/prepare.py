@@ -166,7 +166,7 @@ class Preparation:
             manager.apply()
         state.cgroup = manager.to_state()
         if directory is None:
-            facts.by_pid = bool(getattr(manager, "needs_pid", False))
+            facts.by_pid = manager.needs_pid
             if not facts.by_pid and manager.rootless and not spaces.has("pid"):
                 log.warning(NOT_TO_BE_KILLED)
         elif not facts.by_pid:

@@ -56,6 +56,7 @@ def test_default_is_the_containers(runtime: Runtime, container: tuple[str, Path]
     assert where(runtime, "--cgroup", "/", id) == where(runtime, id)
 
 
+@pytest.mark.usefixtures("needs_v2")  # of v1: limits/test_limit_v1.py
 def test_sub_cgroup(runtime: Runtime, container: tuple[str, Path]) -> None:
     id, path = container
     (path / "sub" / "deeper").mkdir(parents=True)
@@ -80,6 +81,7 @@ def test_bad_sub_cgroups(runtime: Runtime, container: tuple[str, Path], sub: str
     assert text in done.stderr
 
 
+@pytest.mark.usefixtures("needs_v2")
 def test_init_that_moved_and_cgroup_that_is_gone(runtime: Runtime, container: tuple[str, Path]) -> None:
     """exec follows the init; with --cgroup / it does not."""
     id, path = container

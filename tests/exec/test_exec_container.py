@@ -101,7 +101,7 @@ def test_killed(shared: Shared, number: int) -> None:
         (["--cwd", "/nowhere", "ID", "true"], "chdir to cwd"),
         (["--pid-file", "/nowhere/pid", "ID", "true"], "no such file or directory"),
         (["--cgroup", "../x", "ID", "true"], "cgroup"),
-        (["--cgroup", "cpu:x", "ID", "true"], 'unknown controller "cpu"'),
+        (["--cgroup", "swap:x", "ID", "true"], 'unknown controller "swap"'),
         (["--preserve-fds", "90", "ID", "true"], "unable to stat preserved-fd 0 (of 90), descriptor 3: bad file"),
         (["--console-socket", "/x", "ID", "true"], "cannot use console socket"),
         (["-d", "-t", "ID", "true"], "cannot allocate tty"),

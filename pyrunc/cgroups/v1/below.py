@@ -21,6 +21,6 @@ def below(paths: "dict[str, str]", arguments: "list[str]") -> "dict[str, str]":
         for name in controllers.split(","):
             key = key_of(paths, name) or key_of(paths, f"name={name}")
             if not key:
-                raise Error(f"--cgroup {argument}: unknown controller {name}")
+                raise Error(f'--cgroup {argument}: unknown controller "{name}"')
             out[key] = "/".join(names)
     return out

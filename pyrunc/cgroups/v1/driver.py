@@ -34,7 +34,6 @@ class V1Manager(Manager):
     """
 
     driver = "cgroupfs"
-    needs_pid = True
     many = True
 
     __slots__ = ("fds", "paths")
@@ -45,6 +44,10 @@ class V1Manager(Manager):
         if not path and paths:
             path = path_of(paths, "freezer") or next(iter(paths.values()))
         super().__init__(path, **rest)
+
+    @property
+    def needs_pid(self) -> bool:
+        return bool(self.paths or self.host.mount)
 
     def to_state(self) -> "dict[str, object]":
         state = super().to_state()
