@@ -1,7 +1,8 @@
 /* malloc(3) of the image: what the stage allocates lies in static memory, which becomes part of the executable.
  *
- * heap[] takes what CPython allocates by malloc, arenas[] what its allocator of small objects takes by the megabyte. The arenas come last in
- * memory: what of them is unused at the end of the stage is not in the executable, but zero pages, as any .bss.
+ * CPython counts references in the objects themselves, so that who uses one writes to its page, and the kernel copies that. What commands use
+ * lies together in hot[], everything else in heap[]. Which is which the stage finds out when it runs for the first time, by the number of an
+ * allocation: it makes the same ones each time.
  * An executable that was made from the image (`saved`) allocates from glibc's heap, and leaves alone what it frees of the stage's: to reuse
  * holes there would copy the pages that they are in.
  *
@@ -12,32 +13,52 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#define HEAP ((size_t)24 << 20)
-#define ARENAS ((size_t)24 << 20)
-#define UNIT 16          /* alignment of malloc, and the size of a header */
+#define MOST 4000000     /* allocations */
+#define FIRST 1000       /* number of the first that matters */
+#define UNIT 16          /* alignment of malloc */
 #define CLASSES 4096     /* free lists: blocks of up to CLASSES * UNIT bytes */
 
 /* In sections of their own, which the linker puts behind .bss in this order (build_embedded.py gives addresses). */
-char heap[HEAP] __attribute__((section(".image_heap,\"aw\",@nobits#"), aligned(4096)));
-char arenas[ARENAS] __attribute__((section(".image_heap_arenas,\"aw\",@nobits#"), aligned(1 << 20)));
-char *heap_top = heap, *arenas_top = arenas;
+static char hot[HEAP_SIZE] __attribute__((section(".image_hot,\"aw\",@nobits#"), aligned(4096)));
+static char warm[HEAP_SIZE] __attribute__((section(".image_warm,\"aw\",@nobits#"), aligned(4096)));
+static char cold[HEAP_SIZE] __attribute__((section(".image_cold,\"aw\",@nobits#"), aligned(4096)));
+struct heap heaps[HEAPS] = {{cold, cold}, {warm, warm}, {hot, hot}};
 int saved;
 
-struct block { size_t size, unused; };
+/* Before each block. size: a multiple of UNIT less its own. number: of the allocation. */
+struct block { uint32_t size, number; };
 struct hole { struct hole *next; };
-static struct hole *holes[CLASSES + 1];
+static struct hole *holes[HEAPS][CLASSES + 1];
+
+/* Of the stage alone, no part of the image. place, noted: index of a heap by the number of an allocation. begins: where blocks begin. */
+struct notes { unsigned char place[MOST], noted[MOST], begins[HEAPS][HEAP_SIZE / UNIT]; };
+static struct notes *notes;
+static uint32_t number;
 
 /* glibc's own, under the names that it has for programs like this one. */
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
+/* The index of the heap that a place lies in; HEAPS for glibc's. */
+static int
+heap_of(const void *place)
+{
+    int heap;
+
+    for (heap = 0; heap < HEAPS; heap++)
+        if ((uintptr_t)place - (uintptr_t)heaps[heap].start < HEAP_SIZE)
+            break;
+    return heap;
+}
+
 static int
 of_the_stage(const void *place)
 {
-    return (uintptr_t)place - (uintptr_t)heap < HEAP;
+    return heap_of(place) < HEAPS;
 }
 
 static struct block *
@@ -46,29 +67,60 @@ header(void *place)
     return (struct block *)place - 1;
 }
 
+/* Where it is noted whether a block begins at a place. */
+static unsigned char *
+begins(const void *place)
+{
+    int heap = heap_of(place);
+
+    return &notes->begins[heap][((uintptr_t)place - (uintptr_t)heaps[heap].start) / UNIT];
+}
+
+static void *
+out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* A new block, aligned as said. */
+static void *
+take(size_t size, size_t alignment)
+{
+    struct heap *heap;
+    struct hole **hole;
+    char *place;
+
+    if (!notes) {
+        void *memory = mmap(NULL, sizeof *notes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return out_of_memory();
+        notes = memory;
+    }
+    if (number + 1 >= MOST || size > HEAP_SIZE)
+        return out_of_memory();
+    heap = &heaps[notes->place[++number]];
+    size = ((size + sizeof(struct block) + UNIT - 1) & ~(size_t)(UNIT - 1)) - sizeof(struct block);
+    hole = size / UNIT <= CLASSES ? &holes[heap - heaps][size / UNIT] : NULL;
+    if (hole && *hole && alignment <= UNIT) {
+        place = (char *)*hole;
+        *hole = (*hole)->next;
+    } else {
+        place = (char *)(((uintptr_t)heap->top + sizeof(struct block) + alignment - 1) & ~(uintptr_t)(alignment - 1));
+        if (place + size > heap->start + HEAP_SIZE)
+            return out_of_memory();
+        heap->top = place + size;
+    }
+    header(place)->size = (uint32_t)size;
+    header(place)->number = number;
+    *begins(place) = 1;
+    return place;
+}
+
 void *
 malloc(size_t size)
 {
-    struct block *block;
-    size_t rounded = (size + UNIT - 1) & ~(size_t)(UNIT - 1);
-    struct hole *hole;
-
-    if (saved)
-        return __libc_malloc(size);
-    if (!rounded)
-        rounded = UNIT;
-    if (rounded / UNIT <= CLASSES && (hole = holes[rounded / UNIT])) {
-        holes[rounded / UNIT] = hole->next;
-        return hole;
-    }
-    if (size > HEAP || rounded + UNIT > (size_t)(heap + HEAP - heap_top)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    block = (struct block *)heap_top;
-    block->size = rounded;
-    heap_top += rounded + UNIT;
-    return block + 1;
+    return saved ? __libc_malloc(size) : take(size, UNIT);
 }
 
 void
@@ -82,26 +134,26 @@ free(void *place)
         size_t size = header(place)->size;
         /* No remains of what was there: the same bytes from the same inputs. */
         memset(place, 0, size);
+        *begins(place) = 0;
         if (size / UNIT <= CLASSES) {
             struct hole *hole = place;
-            hole->next = holes[size / UNIT];
-            holes[size / UNIT] = hole;
+            struct hole **list = &holes[heap_of(place)][size / UNIT];
+            hole->next = *list;
+            *list = hole;
         }
     }
 }
 
 void *
-calloc(size_t number, size_t size)
+calloc(size_t number_, size_t size)
 {
     size_t total;
     void *place;
 
     if (saved)
-        return __libc_calloc(number, size);
-    if (__builtin_mul_overflow(number, size, &total)) {
-        errno = ENOMEM;
-        return NULL;
-    }
+        return __libc_calloc(number_, size);
+    if (__builtin_mul_overflow(number_, size, &total))
+        return out_of_memory();
     place = malloc(total);
     if (place)
         memset(place, 0, total);
@@ -132,18 +184,7 @@ realloc(void *place, size_t size)
 void *
 memalign(size_t alignment, size_t size)
 {
-    uintptr_t place;
-
-    if (saved)
-        return __libc_memalign(alignment, size);
-    place = ((uintptr_t)heap_top + UNIT + alignment - 1) & ~(uintptr_t)(alignment - 1);
-    if (size > HEAP || place + size > (uintptr_t)heap + HEAP) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    header((void *)place)->size = (size + UNIT - 1) & ~(size_t)(UNIT - 1);
-    heap_top = (char *)place + header((void *)place)->size;
-    return (void *)place;
+    return saved ? __libc_memalign(alignment, size) : take(size, alignment < UNIT ? UNIT : alignment);
 }
 
 void *
@@ -166,25 +207,48 @@ malloc_usable_size(void *place)
     return place && of_the_stage(place) ? header(place)->size : 0;
 }
 
-void *
-take_arena(void *context, size_t size)
+int
+read_places(const char *file)
 {
-    void *place;
+    FILE *stream = fopen(file, "rb");
+    uint32_t entry[2];
 
-    (void)context;
-    if (!saved && size <= (size_t)(arenas + ARENAS - arenas_top)) {
-        place = arenas_top;
-        arenas_top += size;
-        return place;
-    }
-    place = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return place == MAP_FAILED ? NULL : place;
+    if (!stream && errno != ENOENT)
+        return -1;
+    while (stream && fread(entry, sizeof entry, 1, stream) == 1)
+        if (entry[0] < MOST && entry[1] < HEAPS)
+            notes->place[entry[0]] = (unsigned char)entry[1];
+    if (stream)
+        fclose(stream);
+    /* Whatever was allocated until now, by reading or before: what follows has the same numbers each time. */
+    number = FIRST;
+    return 0;
 }
 
 void
-give_arena(void *context, void *arena, size_t size)
+note_place(const void *object, int heap)
 {
-    (void)context;
-    if ((uintptr_t)arena - (uintptr_t)arenas >= ARENAS)
-        munmap(arena, size);
+    uintptr_t place = (uintptr_t)object & ~(uintptr_t)(UNIT - 1);
+
+    if (!of_the_stage(object))
+        return;
+    while (!*begins((void *)place))
+        place -= UNIT;
+    notes->noted[header((void *)place)->number] = (unsigned char)heap;
+}
+
+int
+write_places(const char *file)
+{
+    FILE *stream = fopen(file, "wb");
+    uint32_t entry[2];
+
+    if (!stream)
+        return -1;
+    for (entry[0] = 0; entry[0] < MOST; entry[0]++) {
+        entry[1] = notes->noted[entry[0]];
+        if (entry[1] && fwrite(entry, sizeof entry, 1, stream) != 1)
+            return -1;
+    }
+    return fclose(stream);
 }

@@ -49,10 +49,26 @@ become_subreaper(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* place(object, heap): for the stage, in which heap the memory of an object had better lie (heap.h). */
+static PyObject *
+place(PyObject *self, PyObject *arguments)
+{
+    PyObject *object;
+    int heap;
+
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "Oi", &object, &heap))
+        return NULL;
+    if (!saved)
+        note_place(object, heap);
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 module(void)
 {
-    static PyMethodDef functions[] = {{"become_subreaper", become_subreaper, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+    static PyMethodDef functions[] = {
+        {"become_subreaper", become_subreaper, METH_NOARGS, NULL}, {"place", place, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
     static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_embedded", NULL, -1, functions, NULL, NULL, NULL, NULL};
     return PyModule_Create(&definition);
 }
@@ -61,12 +77,10 @@ module(void)
 static PyStatus
 initialize(unsigned long seed)
 {
-    PyObjectArenaAllocator allocator = {NULL, take_arena, give_arena};
     PyPreConfig pre;
     PyConfig config;
     PyStatus status;
 
-    PyObject_SetArenaAllocator(&allocator);
     PyPreConfig_InitIsolatedConfig(&pre);
     pre.utf8_mode = 1;
     status = Py_PreInitialize(&pre);
@@ -102,6 +116,24 @@ initialize(unsigned long seed)
     return status;
 }
 
+/* No garbage collection until something cold is imported: hot commands do not live long enough for it to matter. The last one empties
+ * CPython's free lists; what a command makes new lies together then. */
+static int
+tidy(void)
+{
+    static const char *const functions[] = {"collect", "disable", "freeze"};
+    PyObject *gc = PyImport_ImportModule("gc"), *result;
+    size_t i;
+
+    for (i = 0; gc && i < sizeof functions / sizeof *functions; i++) {
+        if (!(result = PyObject_CallMethod(gc, functions[i], NULL)))
+            return -1;
+        Py_DECREF(result);
+    }
+    Py_XDECREF(gc);
+    return gc ? 0 : -1;
+}
+
 /* Read FILE, a marshalled tuple of stage.py's code and what it wants to be given, and run it; it leaves `entry`. */
 static int
 load(const char *file)
@@ -119,7 +151,7 @@ load(const char *file)
     Py_DECREF(given);
     Py_XINCREF(entry = PyDict_GetItemString(globals, "start"));
     Py_DECREF(globals);
-    if (!entry || !(posix = PyImport_ImportModule("posix")))
+    if (!entry || tidy() || !(posix = PyImport_ImportModule("posix")))
         return -1;
     environment = PyObject_GetAttrString(posix, "environ");
     Py_DECREF(posix);
@@ -143,7 +175,22 @@ write_piece(int file, const char *from, const char *to)
     return 0;
 }
 
-/* stage MODULES SEED OUTPUT: OUTPUT becomes the pieces of memory that an executable starts with. */
+/* CPython's allocators of small objects, as they are at run time. In the stage each object is a block of malloc. */
+static PyMemAllocatorEx small[2];
+
+static void
+malloc_alone(void)
+{
+    PyMemAllocatorEx raw;
+
+    PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &raw);
+    PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &small[0]);
+    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &small[1]);
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &raw);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &raw);
+}
+
+/* stage MODULES SEED OUTPUT PLACES NOTED: OUTPUT becomes the pieces of memory that an executable starts with. PLACES, NOTED: see heap.h. */
 static int
 stage(int argc, char **argv)
 {
@@ -151,10 +198,13 @@ stage(int argc, char **argv)
     extern char *image_pieces[];
     PyStatus status;
     char **piece;
-    int file, failed;
+    int file, failed, i;
 
-    if (argc != 4)
+    if (argc != 6)
         return 2;
+    malloc_alone();
+    if (read_places(argv[4]))
+        return 1;
     if (PyImport_AppendInittab("_embedded", module) || PyImport_ExtendInittab(extensions))
         return 1;
     status = initialize(strtoul(argv[2], NULL, 10));
@@ -164,12 +214,17 @@ stage(int argc, char **argv)
         PyErr_Print();
         return 1;
     }
+    if (write_places(argv[5]))
+        return 1;
     interrupt = PyOS_getsig(SIGINT);
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &small[0]);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &small[1]);
     thread = PyEval_SaveThread();
     saved = 1;
     file = open(argv[3], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    failed = file < 0 || write_piece(file, __data_start, _end) || write_piece(file, heap, heap_top) ||
-             write_piece(file, arenas, arenas_top);
+    failed = file < 0 || write_piece(file, __data_start, _end);
+    for (i = 0; !failed && i < HEAPS; i++)
+        failed = write_piece(file, heaps[i].start, heaps[i].top);
     for (piece = image_pieces; !failed && *piece; piece += 2)
         failed = write_piece(file, piece[0], piece[1]);
     if (failed)

@@ -4,6 +4,7 @@ CPython specialises code that runs often, and remembers where attributes were fo
 never come to that. Nothing here touches the host, and nothing stays but that.
 """
 
+import posix
 from marshal import dumps as marshalled
 
 from pyrunc.cgroups import bpf
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import Config
     from pyrunc.machine.ops import Label, Program
-
-#: Often enough for all that CPython does by counting.
-TIMES = 20
 
 CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETUID"]
 USUAL = ["nosuid", "noexec", "nodev"]
@@ -144,9 +142,10 @@ class Rehearsal:
         self.send(last.items)
 
 
-def rehearse(machine: str) -> None:
+def rehearse(times: int) -> None:
+    machine = posix.uname().machine
     text = dumps(CONFIG).encode()
-    for _ in range(TIMES):
+    for _ in range(times):
         container = Rehearsal(text, machine)
         container.create()
         container.exec()

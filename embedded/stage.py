@@ -7,7 +7,7 @@ are taken.
 
     given   modules: name -> (whether it is a package, code); files: path -> bytes, what pyrunc reads of its own files;
             first: names of modules to import before the others, so that what is used together lies together;
-            rehearsal: code of rehearsal.py;
+            rehearsal, used: code of rehearsal.py and used.py;
             site: the directory that holds the package, absolute, or relative to the parent of the executable's
             directory;
             installed: where it is if not there, or ""; path: the standard library's directories
@@ -21,6 +21,9 @@ from _frozen_importlib import BuiltinImporter, FrozenImporter, ModuleSpec
 from _frozen_importlib_external import PathFinder
 from _io import open as open_
 
+#: Often enough for all that CPython does by counting.
+TIMES = 20
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         files: dict[str, bytes]
         first: tuple[str, ...]
         rehearsal: CodeType
+        used: CodeType
         site: str
         installed: str
         path: tuple[str, ...]
@@ -212,11 +216,18 @@ def import_all(finder: Finder, first: "Sequence[str]") -> None:
         raise ImportError(f"hot modules import what is not in the interpreter: {sorted(missing)}")
 
 
-def warm_up() -> None:
-    """Run what fails at once some times: specialised code and the cache of methods become part of the image."""
-    for _ in range(20):
+def warm_up(times: int) -> None:
+    """Run what fails at once."""
+    for _ in range(times):
         for words in (("state", "x"), ("kill", "x"), ("delete", "x"), ("start", "x"), ("exec", "x", "true")):
             sys.modules["pyrunc.cli"].main(("--root", "/nonexistent", *words))
+
+
+def run(code: "CodeType") -> "dict[str, Any]":
+    """Run a part of the stage that is a file of its own; what it defines."""
+    members: dict[str, Any] = {"__name__": "stage"}
+    exec(code, members)
+    return members
 
 
 def forget(finder: Finder) -> None:
@@ -232,10 +243,6 @@ def forget(finder: Finder) -> None:
         stream = Stream(name, fd, mode)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    # Hot commands do not live long enough for garbage to matter; what is here is none.
-    gc.collect()
-    gc.disable()
-    gc.freeze()
 
 
 def stage(given: "Given") -> "Any":
@@ -244,10 +251,16 @@ def stage(given: "Given") -> "Any":
     sys.meta_path[:] = [finder]
     import_all(finder, given["first"])
     if "pyrunc.commands.state" in sys.modules:  # not a test's own package
-        warm_up()
-        rehearsal: dict[str, Any] = {"__name__": "rehearsal"}
-        exec(given["rehearsal"], rehearsal)
-        rehearsal["rehearse"](posix.uname().machine)
+        rehearse = run(given["rehearsal"])["rehearse"]
+        used = run(given["used"])["Used"](finder.modules)
+        sys.setprofile(used.watch)
+        warm_up(1)
+        rehearse(1)
+        # While it is watched, CPython does not specialise it.
+        sys.setprofile(None)
+        warm_up(TIMES)
+        rehearse(TIMES)
+        used.note()
     forget(finder)
     return sys.modules["pyrunc.cli"].main
 

@@ -38,11 +38,12 @@ SOURCES = [EMBEDDED / name for name in ("main.c", "heap.c", "heap.h")]
 CFLAGS = "-std=gnu11 -O2 -fno-builtin -fno-pie -fno-stack-protector -Wall -Wextra -Werror".split()
 
 # A fixed address: what is saved are addresses. Extension modules of cold code find the interpreter's symbols in the
-# executable. For --wrap see main.c. Heap and arenas have places of their own, so that what is unused behind each is
+# executable. For --wrap see main.c. The two heaps have places of their own, so that what is unused behind each is
 # not in the file; a gap between them costs nothing.
 LDFLAGS = """
     -no-pie -Wl,--export-dynamic -Wl,-z,norelro -Wl,--build-id=none -Wl,--wrap=PyInit__sha2
-    -Wl,--section-start=.image_heap=0x10000000 -Wl,--section-start=.image_heap_arenas=0x12000000
+    -Wl,--section-start=.image_hot=0x10000000 -Wl,--section-start=.image_warm=0x11000000
+    -Wl,--section-start=.image_cold=0x12000000
 """.split()
 EXTENSIONS_BASE = 0x14000000
 
@@ -128,7 +129,8 @@ def build(output: Path, package: Path = ROOT / "pyrunc", site: str = "") -> None
         directory = Path(name)
         stage = compile_stage(directory, compiler, linker, objects)
         (directory / "modules").write_bytes(found)
-        memory, differing = executable.same(*(run_stage(directory, stage, seed) for _ in range(2)))
+        run_stage(directory, stage, seed, "noted", "hot")
+        memory, differing = executable.same(*(run_stage(directory, stage, seed, "hot", "noted") for _ in range(2)))
         if differing > 2000:
             raise Unavailable(f"two starts of the interpreter differ in {differing} places: it cannot be saved")
         # In the directory of the result: another may not allow programs.
@@ -174,10 +176,13 @@ def compile_stage(directory: Path, compiler: list[str], linker: list[str], objec
     return stage
 
 
-def run_stage(directory: Path, stage: Path, seed: str) -> bytes:
-    """The memory of the interpreter when it has started; nothing of the environment is in it."""
+def run_stage(directory: Path, stage: Path, seed: str, hot: str, noted: str) -> bytes:
+    """The memory of the interpreter when it has started; nothing of the environment is in it.
+
+    hot: file with the numbers of allocations that are to lie together, maybe not there. noted: becomes such a file.
+    """
     dump = directory / "memory"
-    call(stage, "modules", seed, "memory", cwd=directory, env={}, stdin=subprocess.DEVNULL)
+    call(stage, "modules", seed, "memory", hot, noted, cwd=directory, env={}, stdin=subprocess.DEVNULL)
     return dump.read_bytes()
 
 

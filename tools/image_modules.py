@@ -11,13 +11,13 @@ from pathlib import Path
 from types import CodeType
 
 STAGE = Path(__file__).resolve().parent.parent / "embedded/stage.py"
-REHEARSAL = STAGE.with_name("rehearsal.py")
+REHEARSAL, USED = STAGE.with_name("rehearsal.py"), STAGE.with_name("used.py")
 
 #: Commands that need no file of Python's at run time, in the order in which their modules lie in memory.
 HOT = ("state", "kill", "delete", "start", "create", "run", "exec", "pause", "resume", "list", "ps", "update")
 
 #: Modules written in C that hot commands use and that some distributions have as shared objects. They are linked in.
-EXTENSIONS = ("_json", "_socket", "_struct", "fcntl", "math", "resource", "select", "termios")
+EXTENSIONS = ("_blake2", "_json", "_socket", "_struct", "fcntl", "math", "resource", "select", "termios")
 
 
 def strip_docstrings(tree: ast.Module) -> None:
@@ -81,7 +81,7 @@ def files(package: Path) -> list[Path]:
 
 def sources(package: Path) -> list[Path]:
     """The files that the result of `gather` is made from."""
-    return [STAGE, REHEARSAL, Path(__file__).resolve(), *sorted(package.rglob("*.py")), *files(package)]
+    return [STAGE, REHEARSAL, USED, Path(__file__).resolve(), *sorted(package.rglob("*.py")), *files(package)]
 
 
 def gather(package: Path, site: str, installed: str, path: list[str], made_of: dict[str, object]) -> bytes:
@@ -108,6 +108,7 @@ def gather(package: Path, site: str, installed: str, path: list[str], made_of: d
         "files": {str(file.relative_to(package.parent)): file.read_bytes() for file in files(package)},
         "first": tuple(word for word in first if word in found),
         "rehearsal": compile_module(REHEARSAL, "pyrunc/rehearsal.py"),
+        "used": compile_module(USED, "pyrunc/used.py"),
         "site": site,
         "installed": installed,
         "path": tuple(path),

@@ -10,6 +10,7 @@ import pytest
 
 import build_embedded
 import build_parts
+import executable
 from support import ROOT, Bundle, MakeBundle, Runtime
 
 pytestmark = pytest.mark.host
@@ -175,3 +176,13 @@ def test_life_and_rescue_need_no_file_of_python(root_dir: Path, bundle: MakeBund
     lines = done.stderr.splitlines()
     assert any("is not there: install Python" in line for line in lines)
     assert not any("Traceback" in line or "internal error" in line for line in lines), done.stderr
+
+
+def test_what_commands_use_lies_together(programs: dict[str, str]) -> None:
+    """Fewer pages are written to, and copied: what was watched, what may be called, and the rest have places of their
+    own, in this order (embedded/heap.h)."""
+    elf = executable.Elf(Path(programs["embedded"]).read_bytes())
+    hot, warm, cold = (load.size for load in elf.loads if load.address in (0x10000000, 0x11000000, 0x12000000))
+    assert 100_000 < hot < 2_000_000
+    assert 100_000 < warm < 2_000_000
+    assert cold > hot + warm
