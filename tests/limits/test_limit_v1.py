@@ -296,7 +296,7 @@ def test_exec_joins_every_group_or_one_below(place: Place) -> None:
     assert paths["pids"] == f"/{place.name}/it/sub"
     assert paths["memory"] == f"/{place.name}/it"
     done = runtime.call("exec", "--cgroup", "nonsense:sub", id, "/bin/true")
-    assert "unknown controller \\\\\"nonsense" in done.stderr
+    assert 'unknown controller \\"nonsense\\"' in done.stderr
 
 
 @pytest.mark.parametrize("namespace", [True, False])
