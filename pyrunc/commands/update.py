@@ -36,7 +36,8 @@ COMMAND = Command(
     text="""
 DESCRIPTION:
    Changes what is given and leaves the rest as it is. The container remembers it: a
-   later update starts from there. A resources object is that of "config.json":
+   later update starts from there. A resources object is that of "config.json"; a
+   member that the specification does not have is an error:
 
       {"memory": {"limit": 134217728}, "cpu": {"quota": 50000, "period": 100000}}
 """,

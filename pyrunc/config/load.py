@@ -94,15 +94,21 @@ def load_process(data: bytes, what: str = "process.json") -> "Process":
 
 
 def load_resources(data: bytes, what: str = "resources") -> "Resources":
-    """The resources in the text of the file that `update --resources` names.
+    """The resources in the text of the file that `update --resources` names, checked as those of config.json are.
 
     Names of members count in any letter case, as in Go ({"CPU": {"Cpus": "1"}}); the result
-    has the specification's spelling.
+    has the specification's spelling. Errors: ConfigError with the pointer of what is wrong, unknown members included.
     """
+    from pyrunc.config.rules.check_resources import check_resources
+    from pyrunc.config.rules.resource_members import check_known
+
     value = _resources(strict.loads(data, what, drop_null=True), what, "")
     if not _validator.resources(value):
         _refuse(value, "resources", what)
-    return cast("Resources", value)
+    resources = cast("Resources", value)
+    check_known(resources, what)
+    check_resources(resources, "")
+    return resources
 
 
 def _resources(value: object, what: str, pointer: str) -> object:

@@ -6,7 +6,8 @@ Not on the hot path.
 from collections.abc import Mapping
 
 from pyrunc.config import strict
-from pyrunc.errors import ConfigError, Error, from_os_error
+from pyrunc.config.load import load_resources
+from pyrunc.errors import Error, from_os_error
 from pyrunc.options import Globals
 from pyrunc.state.store import Store
 
@@ -16,29 +17,9 @@ if TYPE_CHECKING:
 
     from pyrunc.cgroups import Manager
 
-Resources: "TypeAlias" = "dict[str, Any]"
+Resources: "TypeAlias" = dict[str, "Any"]
 
-# The members of linux.resources. Go takes names in any case, so engines may spell them otherwise.
-MEMBERS: dict[str, dict[str, type]] = {
-    "memory": {
-        **dict.fromkeys(("limit", "reservation", "swap", "kernel", "kernelTCP", "swappiness"), int),
-        **dict.fromkeys(("disableOOMKiller", "useHierarchy", "checkBeforeUpdate"), bool),
-    },
-    "cpu": {
-        **dict.fromkeys(("shares", "quota", "burst", "period", "idle"), int),
-        **dict.fromkeys(("realtimeRuntime", "realtimePeriod"), int),
-        **dict.fromkeys(("cpus", "mems"), str),
-    },
-    "pids": {"limit": int},
-    "blockIO": {
-        **dict.fromkeys(("weight", "leafWeight"), int),
-        **dict.fromkeys(("weightDevice", "throttleReadBpsDevice", "throttleWriteBpsDevice"), list),
-        **dict.fromkeys(("throttleReadIOPSDevice", "throttleWriteIOPSDevice"), list),
-    },
-}
-WHOLE: dict[str, type] = {"devices": list, "hugepageLimits": list, "unified": dict, "rdma": dict}
-
-# Flag -> member, and how its text is read.
+# Flag -> member of linux.resources.
 FLAGS = {
     "blkio-weight": ("blockIO", "weight"),
     "cpu-period": ("cpu", "period"),
@@ -55,6 +36,8 @@ FLAGS = {
     "memory-swap": ("memory", "swap"),
     "pids-limit": ("pids", "limit"),
 }
+# Members that are texts; all others are numbers.
+TEXTS = ("cpus", "mems")
 SIZES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 MAY_BE_NEGATIVE = ("cpu-quota", "cpu-rt-runtime", "memory", "memory-reservation", "memory-swap")
 
@@ -97,7 +80,10 @@ def update(globals_: Globals, id: str, changes: Resources) -> None:
 
 
 def from_file(path: str) -> Resources:
-    """The changes in a file with a resources object; "-" is standard input."""
+    """The changes in a file with a resources object; "-" is standard input.
+
+    Errors: it cannot be read; ConfigError with the pointer of what is wrong in it.
+    """
     what = "resources"
     try:
         if path == "-":
@@ -106,7 +92,7 @@ def from_file(path: str) -> Resources:
             data = strict.read_file(path, what)
     except OSError as error:
         raise from_os_error("read resources", error) from None
-    return changes_in(strict.loads(data, what, drop_null=True))
+    return dict(load_resources(data, what))
 
 
 def from_flags(given: Mapping[str, object]) -> Resources:
@@ -119,7 +105,7 @@ def from_flags(given: Mapping[str, object]) -> Resources:
         value = given.get(flag)
         if value is None or value == "":
             continue
-        if isinstance(value, str) and MEMBERS[section][member] is int:
+        if isinstance(value, str) and member not in TEXTS:
             value = amount(value, flag)
         changes.setdefault(section, {})[member] = value
     return changes
@@ -143,38 +129,6 @@ def amount(text: str, flag: str) -> int:
     value = int(number) * factor
     if (value < 0 and flag not in MAY_BE_NEGATIVE) or (value < -1 and flag.startswith("memory")) or value >= 1 << 63:
         raise Error(f'invalid value for {flag}: "{text}" is out of range')
-    return value
-
-
-def changes_in(document: object) -> Resources:
-    """The changes in a resources object, its names as the specification spells them; others are
-    left out.
-    """
-    if not isinstance(document, dict):
-        raise ConfigError("resources: not an object")
-    changes: Resources = {}
-    sections = {name.lower(): name for name in (*MEMBERS, *WHOLE)}
-    for name, value in document.items():
-        section = sections.get(name.lower())
-        if section is None:
-            continue
-        if section in WHOLE:
-            changes[section] = _typed(value, WHOLE[section], section)
-            continue
-        members = {member.lower(): member for member in MEMBERS[section]}
-        for key, item in _typed(value, dict, section).items():
-            member = members.get(key.lower())
-            if member is None:
-                continue
-            _typed(item, MEMBERS[section][member], f"{section}/{member}")
-            changes.setdefault(section, {})[member] = item
-    return changes
-
-
-def _typed(value: "Any", kind: type, where: str) -> "Any":
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        names = {int: "a number", bool: "true or false", str: "a string", list: "an array"}
-        raise ConfigError(f"resources: {where} is not {names.get(kind, 'an object')}")
     return value
 
 

@@ -778,13 +778,12 @@ def test_a_process_of_exec_is_checked_with_its_own_pointers() -> None:
 def test_resources_in_any_letter_case() -> None:
     data = b"""{"CPU": {"Cpus": "1", "SHARES": 2}, "blockio": {"WeightDevice":
         [{"Major": 8, "minor": 0, "weight": 5}]}, "Rdma": {"MLX": {"hcahandles": 1}},
-        "unified": {"Memory.High": "max"}, "Other": {"X": 1}, "pids": null}"""
+        "unified": {"Memory.High": "max"}, "pids": null}"""
     assert load_resources(data) == {
         "cpu": {"cpus": "1", "shares": 2},
         "blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 5}]},
         "rdma": {"MLX": {"hcaHandles": 1}},
         "unified": {"Memory.High": "max"},
-        "Other": {"X": 1},
     }
     with pytest.raises(ConfigError, match=r'"cpus" occurs twice.*\(cpu/cpus\)$'):
         load_resources(b'{"cpu": {"cpus": "1", "Cpus": "2"}}')

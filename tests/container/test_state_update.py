@@ -13,8 +13,8 @@ import pytest
 
 from pyrunc import cli
 from pyrunc.container import events
-from pyrunc.container.update import amount, changes_in, from_file, from_flags
-from pyrunc.errors import Error
+from pyrunc.container.update import amount, from_file, from_flags
+from pyrunc.errors import ConfigError, Error
 from pyrunc.state.state import State
 from pyrunc.state.store import Store
 from support import ROOT, unique_id
@@ -94,38 +94,59 @@ def test_flags_become_resources() -> None:
     assert from_flags({}) == {}
 
 
-def test_names_in_any_case_as_go_takes_them() -> None:
-    document = {
-        "CPU": {"Cpus": "1", "SHARES": 7, "unknown": 1},
-        "Memory": {"Limit": 5, "disableoomkiller": True},
-        "unheardOf": {"x": 1},
-        "unified": {"memory.high": "1"},
-        "blockio": {"WeightDevice": [{"major": 8, "minor": 0, "weight": 10}]},
-    }
-    assert changes_in(document) == {
-        "cpu": {"cpus": "1", "shares": 7},
-        "memory": {"limit": 5, "disableOOMKiller": True},
-        "unified": {"memory.high": "1"},
-        "blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 10}]},
-    }
+# Every kind of mistake, and the one error that it gives.
+BAD = [
+    ("[]", "resources: [] is not an object", ""),
+    ('{"memory": []}', "resources: [] is not an object (memory)", "/memory"),
+    ('{"memory": {"limit": "1"}}', 'resources: "1" is not an integer (memory/limit)', "/memory/limit"),
+    ('{"memory": {"limit": true}}', "resources: true is not an integer (memory/limit)", "/memory/limit"),
+    ('{"memory": {"limit": 1.5}}', "resources: 1.5 is not an integer (memory/limit)", "/memory/limit"),
+    ('{"cpu": {"cpus": 1}}', "resources: 1 is not a string (cpu/cpus)", "/cpu/cpus"),
+    ('{"cpu": {"idle": 3}}', "resources: 3 is more than 1 (cpu/idle)", "/cpu/idle"),
+    ('{"cpu": {"quota": 5, "burst": 6}}', "cpu burst 6 is larger than the quota 5 (cpu/burst)", "/cpu/burst"),
+    ('{"devices": {}}', "resources: {} is not a list (devices)", "/devices"),
+    ('{"devices": [5]}', "resources: 5 is not an object (devices/0)", "/devices/0"),
+    (
+        '{"devices": [{"allow": true, "access": ""}]}',
+        "device access at 0 field cannot be empty (devices/0/access)",
+        "/devices/0/access",
+    ),
+    (
+        '{"hugepageLimits": [{}]}',
+        'resources: "pageSize" is missing (hugepageLimits/0/pageSize)',
+        "/hugepageLimits/0/pageSize",
+    ),
+    ('{"unified": []}', "resources: [] is not an object (unified)", "/unified"),
+    ('{"unified": {"memory.high": 5}}', "resources: 5 is not a string (unified/memory.high)", "/unified/memory.high"),
+    (
+        '{"unified": {"../x": "5"}}',
+        'unified resource "../x" must be a file name (no slashes) (unified/..~1x)',
+        "/unified/..~1x",
+    ),
+    ('{"network": 5}', "resources: 5 is not an object (network)", "/network"),
+    ('{"network": {"classID": "x"}}', 'resources: "x" is not an integer (network/classID)', "/network/classID"),
+    ('{"limit": 5}', 'resources: there is no "limit" (limit)', "/limit"),
+    ('{"cpu": {"quotas": 5}}', 'resources: there is no "quotas" (cpu/quotas)', "/cpu/quotas"),
+    ('{"devices": [{"allow": true, "x": 1}]}', 'resources: there is no "x" (devices/0/x)', "/devices/0/x"),
+    ('{"rdma": {"mlx": {"hcaHandles": 1, "x": 1}}}', 'resources: there is no "x" (rdma/mlx/x)', "/rdma/mlx/x"),
+]
 
 
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        ([], "resources: not an object"),
-        ({"memory": []}, "resources: memory is not an object"),
-        ({"memory": {"limit": "1"}}, "resources: memory/limit is not a number"),
-        ({"memory": {"limit": True}}, "resources: memory/limit is not a number"),
-        ({"cpu": {"cpus": 1}}, "resources: cpu/cpus is not a string"),
-        ({"devices": {}}, "resources: devices is not an array"),
-        ({"unified": []}, "resources: unified is not an object"),
-    ],
-)
-def test_bad_resources(document: object, message: str) -> None:
-    with pytest.raises(Error) as caught:
-        changes_in(document)
-    assert str(caught.value) == message
+@pytest.mark.parametrize(("text", "message", "pointer"), BAD, ids=[bad[0] for bad in BAD])
+def test_bad_resources(tmp_path: Path, text: str, message: str, pointer: str) -> None:
+    file = tmp_path / "r.json"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        from_file(str(file))
+    assert (str(caught.value), caught.value.pointer) == (message, pointer)
+
+
+def test_a_near_miss_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    file.write_text('{"cpu": {"quotas": 5}}')
+    with pytest.raises(ConfigError) as caught:
+        from_file(str(file))
+    assert caught.value.hint == 'did you mean "quota"?'
 
 
 def test_resources_from_a_file(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def refuse(text: str, pointer: str) -> "NoReturn":
+def refuse(text: str, pointer: str, hint: str = "") -> "NoReturn":
     """Raise ConfigError: what is wrong, then where, without the pointer's leading slash."""
     where = f" ({pointer[1:]})" if pointer else ""
-    raise ConfigError(text + where, pointer=pointer)
+    raise ConfigError(text + where, pointer=pointer, hint=hint)
 
 
 def escaped(name: str) -> str:
