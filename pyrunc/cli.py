@@ -10,7 +10,7 @@ import sys
 from errno import EBADF
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options, UsageError, parse, write
-from pyrunc.errors import Error, ExecError, from_os_error
+from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
 from pyrunc.options import Globals
 
@@ -93,9 +93,6 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         # The command's own were handled by _call: this one is about the global flags.
         _usage(error, None)
         return 1
-    except ExecError as error:
-        _report_raw(error)
-        return 255
     except Error as error:
         _report(error)
         return failed
@@ -266,18 +263,6 @@ def _report(error: Error) -> None:
         extra["hint"] = error.hint
     log.error(error.message, extra)
     _hint(error)
-
-
-def _report_raw(error: ExecError) -> None:
-    """The text alone on standard error, where the program itself would have written."""
-    if log.fd == 2 and not log.json:
-        if log.to_people():
-            log.error(error.message)
-        else:
-            _stderr(error.message + "\n")
-        _hint(error)
-    else:
-        _report(error)
 
 
 def _hint(error: Error) -> None:

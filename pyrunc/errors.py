@@ -55,10 +55,6 @@ class NotFound(Error):
     """The container does not exist (`container does not exist`)."""
 
 
-class ExecError(Error):
-    """The user's program could not be executed; `pyrunc run` and `exec` exit with 255 on it."""
-
-
 def strerror(errno: int) -> str:
     """What errno(3) means, as Go prints it: lower case ("no such file or directory")."""
     return posix.strerror(errno).lower()

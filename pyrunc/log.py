@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.logservice import Service
 
-LEVELS = ("debug", "info", "warning", "error")
 
 
 class Log:

@@ -353,10 +353,6 @@ class Manager:
         """Whether any process lives in or below the cgroup."""
         return self.exists() and bool(tree.event(self.fd, "populated"))
 
-    def wait_empty(self, timeout: float) -> bool:
-        """Wait until no process lives in or below the cgroup; False after `timeout` seconds."""
-        return not self.exists() or tree.wait_event(self.fd, "populated", 0, timeout)
-
     def kill(self) -> bool:
         """SIGKILL to everything in the cgroup, frozen or not. False where there is no cgroup to do
         it by.

@@ -16,7 +16,7 @@ from pyrunc.arguments import (
     Flag,
     Options,
 )
-from pyrunc.errors import Error, ExecError
+from pyrunc.errors import Error
 from pyrunc.options import Globals
 from pyrunc.setup.request import ExecRequest
 
@@ -76,8 +76,6 @@ def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int
         from pyrunc.container.exec import exec_
 
         return exec_(globals_, request)
-    except ExecError:
-        raise
     except Error as error:
         raise error.prefixed("exec failed: ") from error.__cause__
 

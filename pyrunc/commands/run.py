@@ -8,7 +8,7 @@ from errno import ELOOP, ENAMETOOLONG
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options
 from pyrunc.commands import create as create_command
-from pyrunc.errors import Error, ExecError
+from pyrunc.errors import Error
 from pyrunc.options import Globals, absolute
 
 TYPE_CHECKING = False
@@ -48,8 +48,6 @@ def main(globals_: Globals, options: Options, arguments: "Sequence[str]") -> int
         from pyrunc.container.run import run
 
         return run(globals_, request)
-    except ExecError:
-        raise
     except Error as error:
         raise error.prefixed("pyrunc run failed: ") from error.__cause__
 

@@ -219,6 +219,7 @@ class Creation(Making):
         if self.trace is not None:
             from pyrunc.setup.trace import write
 
+            self.trace.span("set it up")
             write(self.request.trace, self.trace)
         self.manager.close()
         if self.net_devices is not None:

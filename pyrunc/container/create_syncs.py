@@ -18,7 +18,7 @@ from pyrunc.config.annotation_names import KEEP_GROUPS
 from pyrunc.errors import INIT, SETUP, Error
 from pyrunc.kernel.files import read_file
 from pyrunc.kernel.uapi import CLONE_NEWUSER
-from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
+from pyrunc.machine.ops import Label, Program, Step, conversation
 from pyrunc.plan.console import Console
 from pyrunc.plan.create import finish
 from pyrunc.plan.filesystem.devices import Node
@@ -183,7 +183,7 @@ class Answers:
 
         kinds = []
         for reg in (step.args[0], step.args[2]):
-            p = Program(Registers(CONVERSATION, 127))
+            p = Program(conversation())
             no = Label("no directory")
             is_directory(p, reg, no)  # type: ignore[arg-type]
             p.sync("directory")
@@ -214,7 +214,7 @@ class Answers:
         from pyrunc.plan.hooks import run_all
 
         assert self.plan.root is not None
-        steps = Program(Registers(CONVERSATION, 127))
+        steps = Program(conversation())
         run_all(steps, inside, "createContainer", state_json(given), [], self.plan.root, self.facts.hook_files)
         return steps
 

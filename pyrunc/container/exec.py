@@ -246,6 +246,7 @@ class Execution(Making):
         if self.trace is not None:
             from pyrunc.setup.trace import write
 
+            self.trace.span("set it up")
             write(self.request.trace, self.trace)
         self._close()
 

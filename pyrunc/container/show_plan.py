@@ -13,7 +13,7 @@ from pyrunc.kernel.uapi import CLONE_NEWUSER
 from pyrunc.log import log
 from pyrunc.machine import names
 from pyrunc.machine.describe import describe, outcome, reason
-from pyrunc.machine.ops import CONVERSATION, Label, Program, Registers, Step
+from pyrunc.machine.ops import Label, Program, Step, conversation
 from pyrunc.plan.create import CreatePlan, compile_create, finish
 from pyrunc.plan.facts import Facts
 from pyrunc.plan.namespaces import Namespaces
@@ -176,7 +176,7 @@ def with_hooks(plan: CreatePlan, config: "Config") -> "Items":
         return items
     from pyrunc.plan.hooks import run_all
 
-    steps = Program(Registers(CONVERSATION, 127))
+    steps = Program(conversation())
     run_all(steps, hooks, "createContainer", b"{}", [], plan.root)
     for index, item in enumerate(items):
         if isinstance(item, Step) and item.name == "reply" and item.key == "hooks":

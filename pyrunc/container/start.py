@@ -46,6 +46,7 @@ def start(globals_: "Globals", id: str, trace: str = "") -> None:
         if times is not None:
             from pyrunc.setup.trace import write
 
+            times.span("start")
             write(trace, times)
     after_start(store, state)
     if notify is not None:

@@ -3,8 +3,6 @@
 from pyrunc.config.locate import _Fault, _Parser, pointer_of
 from pyrunc.config.strict import MAX_SIZE
 
-Places = dict[str, tuple[int, int]]
-
 
 class Located(_Parser):
     """The strict parser, which notes where each value begins and goes on after a member that is there twice.

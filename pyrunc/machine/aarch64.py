@@ -110,5 +110,3 @@ SYSCALLS = {
     "waitid": 95,
     "write": 64,
 }
-
-AUDIT_ARCH = 0xC00000B7

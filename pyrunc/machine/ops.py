@@ -160,6 +160,11 @@ class Registers:
         self._free.append(reg.index)
 
 
+def conversation() -> Registers:
+    """The pool for a program in the middle of another one."""
+    return Registers(CONVERSATION, REGISTERS - 1)
+
+
 SESSION = Reg(0, "session")
 
 

@@ -4,7 +4,7 @@ A program goes out as one message; a reply comes back when it reaches a `reply` 
 Replies carry the op's number, an errno, the bytes that the op named and, with tracing, the time at
 which each op ended.
 
-Import cost: posix, fcntl, _socket, _struct.
+Import cost: posix, fcntl, time, _socket, _struct.
 """
 
 import posix
@@ -12,6 +12,7 @@ from _socket import AF_UNIX, SOCK_STREAM, socketpair
 from _struct import Struct
 from errno import EACCES, ECONNRESET, EINVAL, EPERM, EPIPE
 from fcntl import F_DUPFD_CLOEXEC, fcntl
+from time import monotonic_ns
 
 from pyrunc.errors import Error, from_os_error
 from pyrunc.log import log
@@ -79,18 +80,21 @@ class Trace:
 
     events: name of the process, CLOCK_MONOTONIC in ns at the end of a step, and the step's system
     call, reason and JSON pointer; a program's begin is an event without a system call.
-    spans: what pyrunc itself did: its name, begin and end.
+    spans: what pyrunc itself did: its name, begin and end on the same clock. since: the end of the last one.
     """
 
-    __slots__ = ("events", "spans")
+    __slots__ = ("events", "since", "spans")
 
     def __init__(self) -> None:
         self.events: list[tuple[str, int, str, str, str]] = []
         self.spans: list[tuple[str, int, int]] = []
+        self.since = monotonic_ns()
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
-        """Add something that pyrunc itself did (times of time.monotonic_ns)."""
-        self.spans.append((name, start_ns, end_ns))
+    def span(self, name: str) -> None:
+        """Add what pyrunc itself did since the last span, or since the trace began."""
+        now = monotonic_ns()
+        self.spans.append((name, self.since, now))
+        self.since = now
 
 
 class Session:

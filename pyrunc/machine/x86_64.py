@@ -110,5 +110,3 @@ SYSCALLS = {
     "waitid": 247,
     "write": 1,
 }
-
-AUDIT_ARCH = 0xC000003E

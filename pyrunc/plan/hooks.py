@@ -6,7 +6,7 @@ filter is loaded that might forbid it: nothing blocks, whatever the hook reads o
 """
 
 from pyrunc.kernel.signals import SIGCHLD, SIGKILL
-from pyrunc.kernel.uapi import CLOSE_RANGE_CLOEXEC, LAST_FD
+from pyrunc.kernel.uapi import CLONE_PIDFD, CLOSE_RANGE_CLOEXEC, LAST_FD
 from pyrunc.machine.ops import At, Fd, Label, Program, Reg, Space, Words
 
 TYPE_CHECKING = False
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 OUTPUT = 2048
 _MFD_CLOEXEC = 1
-_CLONE_PIDFD = 0x1000
 _POLLIN = 1
 # What the child writes where the hook could not be executed: this, and the negative errno in eight bytes.
 NOT_EXECUTED = b"\0pyrunc: execve\0"
@@ -77,7 +76,7 @@ class Prepared:
         pid, pidfd = p.reg("hook"), p.reg("hook's pidfd")
         place = Space(8, "pidfd")
         # clone(2), not clone3(2): seccomp profiles that cannot look into structures forbid the latter.
-        p.call("clone", SIGCHLD | _CLONE_PIDFD, 0, place, 0, 0, dst=pid, zero=child)
+        p.call("clone", SIGCHLD | CLONE_PIDFD, 0, place, 0, 0, dst=pid, zero=child)
         answer = Space(8 + OUTPUT, "status and output")
         timeout = float(hook.get("timeout", 0))
         p.load(place, 4, pidfd)

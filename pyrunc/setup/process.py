@@ -57,6 +57,8 @@ class Making:
 
     def spawn_agent(self, session: int, inherit: "tuple[int, ...]") -> None:
         """Start the agent on its end of a session. Its own descriptors are closed here, as they are its now."""
+        if self.trace is not None:
+            self.trace.span("prepare")
         self.agent_pid = spawn(session, inherit)
         for fd in (session, *inherit):
             posix.close(fd)
@@ -78,7 +80,9 @@ class Making:
         return steps, None, 0
 
     def tell_made(self) -> None:
-        """For --debug: who made the process, and on which CPUs that happened."""
+        """For --debug and --trace: who made the process, and on which CPUs that happened."""
+        if self.trace is not None:
+            self.trace.span("make the process")
         if log.debug_on:
             from pyrunc.kernel.cpu_lists import text
 

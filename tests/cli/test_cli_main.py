@@ -12,7 +12,7 @@ import pytest
 
 from pyrunc import SPEC_VERSION, __version__, cli
 from pyrunc.arguments import Options
-from pyrunc.errors import Error, ExecError
+from pyrunc.errors import Error
 from pyrunc.log import log
 from pyrunc.options import DEFAULT_ROOT, Globals, absolute, default_root
 from support import ROOT
@@ -238,12 +238,6 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
     assert capfd.readouterr() == ("", "")
 
 
-def test_failed_execution_is_printed_bare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    error = ExecError("exec /run.sh: no such file or directory")
-    assert fail_with(error, monkeypatch, command="run") == 255
-    assert capfd.readouterr().err == "exec /run.sh: no such file or directory\n"
-
-
 def test_json_log_is_one_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,12 +252,11 @@ def test_json_log_is_one_object(
     assert capfd.readouterr().err == 'it "failed"\nhint: try harder\n'
 
 
-@pytest.mark.parametrize("kind", [Error, ExecError])
 def test_json_on_standard_error_is_nothing_but_an_object(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: type[Error]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    error = kind("it failed", pointer="/a/b", hint="try harder")
-    assert fail_with(error, monkeypatch, "--log-format=json", command="run") in (1, 255)
+    error = Error("it failed", pointer="/a/b", hint="try harder")
+    assert fail_with(error, monkeypatch, "--log-format=json", command="run") == 1
     entry = json.loads(capfd.readouterr().err)
     assert (entry["msg"], entry["pointer"], entry["hint"]) == ("it failed", "/a/b", "try harder")
 

@@ -20,7 +20,6 @@ from pyrunc.machine.assembler import (
     syscall_numbers,
 )
 from pyrunc.machine.ops import (
-    CONVERSATION,
     MOVE,
     PSEUDO_NAMES,
     SESSION,
@@ -33,6 +32,7 @@ from pyrunc.machine.ops import (
     Registers,
     Space,
     Words,
+    conversation,
 )
 
 NUMBERS = syscall_numbers("x86_64")
@@ -291,7 +291,7 @@ def test_registers_are_handed_out_once() -> None:
 
 
 def test_a_conversation_has_registers_of_its_own() -> None:
-    registers = Registers(CONVERSATION, 127)
+    registers = conversation()
     assert sorted(registers.take("").index for _ in range(16)) == list(range(112, 128))
 
 

@@ -55,6 +55,7 @@ def test_arena() -> None:
     assert values["PROGRAM_SIZE"] == assembler.PROGRAM_SIZE
     assert values["SPACE_SIZE"] == assembler.SPACE_SIZE
     assert values["REGISTERS"] == ops.REGISTERS
+    assert values["HEADER"] + 16 == ops.FLAGS_AT, "after magic, ops, data and space"
     assert values["ARENA"] + 8 * values["REGISTERS"] <= values["PROGRAM"]
     assert values["TRACE"] < values["ARENA"] + values["ARENA_SIZE"]
 

@@ -34,7 +34,7 @@ def test_steps_follow_each_other() -> None:
         ("agent", 9_250, "close", "", ""),
         ("init", 10_000, "setsid", "", ""),
     ]
-    trace.span("hooks", 4_000, 8_999)
+    trace.spans.append(("hooks", 4_000, 8_999))
     value: dict[str, Any] = document(trace)
     lines = names(value)
     steps = [(lines[e["tid"]], e["name"], e["ts"], e["dur"]) for e in complete(value, "step")]
@@ -56,8 +56,8 @@ def test_steps_follow_each_other() -> None:
 
 
 def test_file_is_what_the_format_asks_for(tmp_path: Path) -> None:
-    trace = Trace()
     begin = time.monotonic_ns()
+    trace = Trace()
     with running(trace=trace) as agent:
         p = Program()
         p.about('odd "reason"\n', "/a~1b/ü")
@@ -65,8 +65,8 @@ def test_file_is_what_the_format_asks_for(tmp_path: Path) -> None:
         p.call("nanosleep", (0).to_bytes(8, "little") + (2_000_000).to_bytes(8, "little"), None)
         p.sync("done")
         assert agent.session.run(p).errno == 0
+    trace.span("all")
     end = time.monotonic_ns()
-    trace.span("all", begin, end)
     path = tmp_path / "trace.json"
     path.write_text("x" * 100_000)  # is replaced
     write(str(path), trace)

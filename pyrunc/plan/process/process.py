@@ -267,7 +267,7 @@ def execute(
     failed, alone, told = Label("not executed"), Label("nobody answers"), Label("told")
     result, length = p.reg("result"), p.reg("length")
     program = path.encode(errors="surrogateescape")
-    p.call("execve", program, argv, envp, dst=result, error=failed, key="exec")
+    p.call("execve", program, argv, envp, dst=result, error=failed)
     p.label(failed)
     p.call("reply", Ref(result), 8, 0, key=NOT_EXECUTED)
     answers: Reg | Fd = SESSION

@@ -6,7 +6,7 @@ where there is none left (Documentation/filesystems/mount_api.rst, "Filesystem c
 
 from pyrunc import didyoumean
 from pyrunc.errors import Error
-from pyrunc.machine.ops import CONVERSATION, Program, Registers, Space
+from pyrunc.machine.ops import Program, Space, conversation
 from pyrunc.machine.session import Lost
 from pyrunc.plan.filesystem.mountoptions import known_options
 from pyrunc.setup.failures import step_errors
@@ -49,7 +49,7 @@ def messages(session: "Session", step: "Step") -> "list[bytes]":
     said: list[bytes] = []
     try:
         for _ in range(_MOST):
-            p = Program(Registers(CONVERSATION, 127))
+            p = Program(conversation())
             text = Space(_LONGEST, "message")
             p.call("read", step.args[0], text, _LONGEST - 1)
             p.sync("message", text)

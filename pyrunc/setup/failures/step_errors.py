@@ -2,7 +2,7 @@
 
 from errno import EAGAIN, EBUSY, ELOOP, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP
 
-from pyrunc.errors import Error, ExecError, strerror
+from pyrunc.errors import Error, strerror
 from pyrunc.kernel.uapi import RESOLVE_NO_SYMLINKS
 from pyrunc.plan.filesystem.inroot import Target
 from pyrunc.plan.hooks import NOT_EXECUTED, TIMED_OUT, HookFailed
@@ -91,8 +91,6 @@ def hook_failed(key: object, data: bytes) -> Error:
 def told(why: str, at: str, name: str, short: str, errno: int, key: object, prefix: str = "") -> Error:
     """The same from a step's parts, as they are kept for `start`."""
     where = f"{why} ({at[1:]})" if at else why
-    if key == "exec":
-        return ExecError(f"{why}: {strerror(errno)}", pointer=at, syscall=name, errno=errno)
     found = _FOUND.get(key) if isinstance(key, str) else None
     if found:
         return Error(f"{prefix}{where}: {found}", pointer=at, errno=errno)

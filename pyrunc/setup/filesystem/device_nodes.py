@@ -34,7 +34,7 @@ from pyrunc.kernel.uapi import (
     STATX_SIZE_OF,
     STATX_TYPE,
 )
-from pyrunc.machine.ops import CONVERSATION, Label, Program, Reg, Registers, Space
+from pyrunc.machine.ops import CONVERSATION, Label, Program, Reg, Registers, Space, conversation
 from pyrunc.plan.filesystem.devices import TYPES, Node, bind_device, same_device
 from pyrunc.plan.filesystem.inroot import Target
 from pyrunc.plan.filesystem.mountapi import attach
@@ -100,7 +100,7 @@ class Nodes:
         return self._made()
 
     def _made(self) -> "list[Step | Label]":
-        p = Program(Registers(CONVERSATION, 127))
+        p = Program(conversation())
         p.jump(self.key.made)
         return p.items
 
@@ -121,7 +121,7 @@ class Nodes:
 
     def _look(self) -> str:
         """What is there: "" (nothing), "same" (the device), "empty" (an empty file), "other"."""
-        p = Program(Registers(CONVERSATION, 127))
+        p = Program(conversation())
         fd, stat = p.reg("there"), Space(STATX_SIZE_OF, "statx")
         nothing, other = Label("nothing"), Label("other")
         flags = O_PATH | O_NOFOLLOW | O_CLOEXEC
@@ -146,7 +146,7 @@ class Nodes:
 
     def _may_make(self) -> bool:
         """Whether the init has CAP_MKNOD. Without it an empty file may be an earlier container's mount point."""
-        p = Program(Registers(CONVERSATION, 127))
+        p = Program(conversation())
         no = Label("no")
         p.call("prctl", PR_CAPBSET_READ, _CAP_MKNOD, 0, 0, 0, zero=no)
         p.sync("yes")
@@ -166,7 +166,7 @@ class Nodes:
         return place
 
     def _bind(self) -> None:
-        registers = Registers(CONVERSATION, 127)
+        registers = conversation()
         place = self._place(registers)
         p = Program(registers)
         p.about(f'error creating device node "/{self.key.path}"', self.key.pointer)

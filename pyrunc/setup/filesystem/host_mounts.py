@@ -35,7 +35,7 @@ from pyrunc.kernel.uapi import (
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
 )
-from pyrunc.machine.ops import CONVERSATION, SESSION, At, Label, Program, Reg, Registers, Space, Step, Words
+from pyrunc.machine.ops import SESSION, At, Label, Program, Reg, Registers, Space, Step, Words, conversation
 from pyrunc.machine.session import Agent, Session
 from pyrunc.plan.filesystem.devices import Node, attributes
 from pyrunc.plan.filesystem.mountapi import IdMap, mount_attr, set_attributes
@@ -265,7 +265,7 @@ def _write_map(path: str, maps: "list[IDMapping]", pointer: str, why: str) -> No
 
 def lend(session: Session, fd: int, dst: Reg) -> None:
     """Give a pyrunc-init that waits for a program a copy of a descriptor, in a register."""
-    p = Program(Registers(CONVERSATION, 127))
+    p = Program(conversation())
     payload, control = Space(8, "byte"), Space(24, "cmsghdr")
     vector = Words((payload, 1), "iovec")
     message = Words((0, 0, vector, 1, control, 24, 0), "msghdr")

@@ -31,7 +31,7 @@ from pyrunc.kernel.uapi import (
     STATX_SIZE_OF,
     STATX_TYPE,
 )
-from pyrunc.machine.ops import CONVERSATION, At, Program, Reg, Registers, Space, Words
+from pyrunc.machine.ops import At, Program, Reg, Space, Words, conversation
 from pyrunc.plan.filesystem.inroot import Target
 
 TYPE_CHECKING = False
@@ -114,7 +114,7 @@ class Walk:
 
     def look(self, parent: object, name: bytes) -> "Component | int":
         """Open one name of a directory, links not followed; an errno where that fails."""
-        p = Program(Registers(CONVERSATION, 127))
+        p = Program(conversation())
         fd = p.reg("component")
         found = Space(_LINK_AT + _LONGEST_LINK + 1, "component")
         p.call("openat", parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, dst=fd)
@@ -128,7 +128,7 @@ class Walk:
 
     def create(self, parent: object, name: bytes, kind: int) -> int:
         """Make an empty directory or file, where there is none; an errno, or 0."""
-        p = Program(Registers(CONVERSATION, 127))
+        p = Program(conversation())
         if kind == S_IFDIR:
             p.call("mkdirat", parent, name, 0o755, ok=(EEXIST,))
         else:
@@ -138,7 +138,7 @@ class Walk:
 
     def open_at(self, parent: object, name: bytes, flags: int, dst: Reg) -> int:
         """openat(2) of one name into a register; an errno, or 0."""
-        p = Program(Registers(CONVERSATION, 127))
+        p = Program(conversation())
         p.call("openat", parent, name, flags | O_NOFOLLOW | O_CLOEXEC, 0, dst=dst)
         p.sync("opened")
         return self.session.run(p).errno
@@ -146,14 +146,14 @@ class Walk:
     def close(self, descriptors: "list[int]") -> None:
         """Close descriptors of pyrunc-init's."""
         if descriptors:
-            p = Program(Registers(CONVERSATION, 127))
+            p = Program(conversation())
             for fd in descriptors:
                 p.call("close", fd)
             p.sync("closed")
             self.session.run(p)
 
     def _is_directory(self, fd: Reg) -> bool:
-        p = Program(Registers(CONVERSATION, 127))
+        p = Program(conversation())
         stat = Space(STATX_SIZE_OF, "statx")
         p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
         p.sync("mode", stat)
@@ -221,7 +221,7 @@ class _Walked:
         parent = self.held[-2][0] if len(self.held) > 1 else self.walk.root
         if not self.flags & O_PATH:
             return self.walk.open_at(parent, name, self.flags, dst)
-        p = Program(Registers(CONVERSATION, 127))
+        p = Program(conversation())
         p.call("move", self.held.pop()[0], dst=dst)
         p.sync("taken")
         return self.walk.session.run(p).errno
