@@ -64,11 +64,29 @@ place(PyObject *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+/* immortal(object): from CPython 3.12 on, nobody counts references to it any more. */
+static PyObject *
+immortal(PyObject *self, PyObject *object)
+{
+    (void)self;
+#if PY_VERSION_HEX >= 0x030C0000
+    if (!saved)
+        Py_SET_REFCNT(object, Py_REFCNT(Py_None));
+#else
+    (void)object;
+#endif
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 module(void)
 {
     static PyMethodDef functions[] = {
-        {"become_subreaper", become_subreaper, METH_NOARGS, NULL}, {"place", place, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+        {"become_subreaper", become_subreaper, METH_NOARGS, NULL},
+        {"place", place, METH_VARARGS, NULL},
+        {"immortal", immortal, METH_O, NULL},
+        {NULL, NULL, 0, NULL},
+    };
     static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_embedded", NULL, -1, functions, NULL, NULL, NULL, NULL};
     return PyModule_Create(&definition);
 }
@@ -116,31 +134,14 @@ initialize(unsigned long seed)
     return status;
 }
 
-/* No garbage collection until something cold is imported: hot commands do not live long enough for it to matter. The last one empties
- * CPython's free lists; what a command makes new lies together then. */
-static int
-tidy(void)
-{
-    static const char *const functions[] = {"collect", "disable", "freeze"};
-    PyObject *gc = PyImport_ImportModule("gc"), *result;
-    size_t i;
-
-    for (i = 0; gc && i < sizeof functions / sizeof *functions; i++) {
-        if (!(result = PyObject_CallMethod(gc, functions[i], NULL)))
-            return -1;
-        Py_DECREF(result);
-    }
-    Py_XDECREF(gc);
-    return gc ? 0 : -1;
-}
-
-/* Read FILE, a marshalled tuple of stage.py's code and what it wants to be given, and run it; it leaves `entry`. */
+/* Read FILE, a marshalled tuple of stage.py's code and what it wants to be given, and run it; it leaves `entry`. `settle` is called when
+ * what only the stage needed is gone. */
 static int
 load(const char *file)
 {
     FILE *stream = fopen(file, "rb");
     PyObject *given = stream ? PyMarshal_ReadLastObjectFromFile(stream) : NULL;
-    PyObject *globals, *result, *posix;
+    PyObject *globals, *result, *settle, *posix;
 
     if (!given || !(globals = PyDict_New()) || PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) ||
         PyDict_SetItemString(globals, "given", PyTuple_GetItem(given, 1)) ||
@@ -150,8 +151,13 @@ load(const char *file)
     Py_DECREF(result);
     Py_DECREF(given);
     Py_XINCREF(entry = PyDict_GetItemString(globals, "start"));
+    Py_XINCREF(settle = PyDict_GetItemString(globals, "settle"));
     Py_DECREF(globals);
-    if (!entry || tidy() || !(posix = PyImport_ImportModule("posix")))
+    if (!entry || !settle || !(result = PyObject_CallNoArgs(settle)))
+        return -1;
+    Py_DECREF(result);
+    Py_DECREF(settle);
+    if (!(posix = PyImport_ImportModule("posix")))
         return -1;
     environment = PyObject_GetAttrString(posix, "environ");
     Py_DECREF(posix);

@@ -21,6 +21,8 @@ from _frozen_importlib import BuiltinImporter, FrozenImporter, ModuleSpec
 from _frozen_importlib_external import PathFinder
 from _io import open as open_
 
+from _embedded import immortal  # type: ignore[import-not-found]
+
 #: Often enough for all that CPython does by counting.
 TIMES = 20
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
         path: tuple[str, ...]
 
     given: Given
+else:
+    CodeType = type((lambda: None).__code__)
 
 
 class Damaged(ImportError):
@@ -243,6 +247,27 @@ def forget(finder: Finder) -> None:
         stream = Stream(name, fd, mode)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def settle() -> None:
+    """Called when the stage's own things are gone: what is here now stays.
+
+    No garbage collection until something cold is imported: hot commands do not live long enough for it to matter. The
+    last one empties CPython's free lists, so that what a command makes new lies together.
+    """
+    todo = gc.get_objects()
+    seen = {id(todo)}
+    while todo:
+        value = todo.pop()
+        if id(value) not in seen:
+            seen.add(id(value))
+            todo += gc.get_referents(value)
+            if isinstance(value, CodeType):
+                todo += (value.co_consts, value.co_names)
+            immortal(value)
+    gc.collect()
+    gc.disable()
+    gc.freeze()
 
 
 def stage(given: "Given") -> "Any":

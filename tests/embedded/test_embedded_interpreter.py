@@ -255,6 +255,14 @@ def test_memory_beyond_the_image(program: Program) -> None:
     assert program.value("[sys.modules.setdefault(f'm{n}', n) for n in range(5000)][-1]") == 4999
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.11 counts references to everything")
+def test_references_to_what_is_in_the_image_are_not_counted(program: Program) -> None:
+    """Each would be a write to its page."""
+    for text in ("sys.modules['pyrunc.other']", "sys.modules['pyrunc.other'].__dict__", "show", "show.__code__"):
+        assert program.value(f"sys.getrefcount({text}) == sys.getrefcount(None)"), text
+    assert program.value("sys.getrefcount(object())") < 10
+
+
 def test_the_same_bytes_from_the_same_inputs(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The seed of hashes is drawn where it is built, unless it is given, or a time that the build is to have."""
     (program.package / "file.py").unlink()
