@@ -9,13 +9,14 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 ATTACK_ARGS ?=
 LIBRARIES ?=
+RELEASE_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := build/embedded/pyrunc
 BUNDLES := hello limits userns terminal
 
-.PHONY: run test test-all attack lint bench conformance test-engines setup build embedded bundles install uninstall clean
+.PHONY: run test test-all attack lint bench conformance test-engines setup build embedded bundles install uninstall release clean
 
 run: embedded bundles
 	@$(PYTHON) tools/run_hello.py $(EMBEDDED)
@@ -69,6 +70,10 @@ endif
 
 uninstall:
 	@$(PYTHON) tools/install.py uninstall '$(DESTDIR)' '$(PREFIX)'
+
+# RELEASE_ARGS='0.1.0 --dry-run': what a release does, but for the signature, the tag and dist/.
+release: setup-test
+	@$(BIN)/python tools/release.py $(RELEASE_ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps $(VENV)

@@ -11,6 +11,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import build_embedded  # noqa: E402
 import build_parts  # noqa: E402
+import sdist  # noqa: E402
+import version  # noqa: E402
 
 
 class BuildPython(build_py):
@@ -60,7 +62,8 @@ class PlatformDistribution(Distribution):
 
 
 setup(
-    cmdclass={"build_py": BuildPython, "build_scripts": BuildScripts},
+    version=version.version(),
+    cmdclass={"build_py": BuildPython, "build_scripts": BuildScripts, "sdist": sdist.SourceArchive},
     distclass=PlatformDistribution,
     scripts=["tools/build_parts.py"],  # the build step above puts the launcher in its place
 )

@@ -189,7 +189,7 @@ def _version() -> int:
     form = ", ".join((made_of.FORM, *made_of.LINKED))
     write(
         f"pyrunc version {__version__}\ncommit: {made_of.COMMIT or __version__}\nspec: {SPEC_VERSION}\n"
-        f"python: {python}\nform: {form}\n{made_of.FEATURES}\n"
+        f"build: {made_of.BUILD or 'none, from the sources'}\npython: {python}\nform: {form}\n{made_of.FEATURES}\n"
     )
     return 0
 

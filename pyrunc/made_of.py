@@ -9,6 +9,9 @@ FORM = "script"
 COMMIT = ""
 """The commit of pyrunc's sources, where the build knew it."""
 
+BUILD = ""
+"""The date, the system and the architecture of the build; "" for a checkout, which is not built."""
+
 LINKED: "tuple[str, ...]" = ()
 """Libraries in the executable, each with its version."""
 

@@ -110,9 +110,7 @@ def build(output: Path, package: Path = ROOT / "pyrunc", site: str = "") -> None
     ]
     linker = [str(library), *LDFLAGS, *libraries(variables)]
     objects = shared_objects()
-    # Not for the executable of a checkout, which would be built anew for each.
-    commit = "" if site.startswith("/") else image_trial.commit()
-    made_of = image_trial.made_of(library, objects, commit)
+    made_of = image_trial.made_of(library, objects)
     found = image_modules.gather(package, site or relative, f"{home}/{relative}" if home else "", path, made_of)
     seed = os.environ.get("PYRUNC_HASH_SEED", "")
     tools = [Path(__file__).resolve(), Path(executable.__file__), Path(image_trial.__file__)]

@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import version
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # No libc, no relocation, no section that is not needed at run time: see init.c.
@@ -108,7 +110,8 @@ def build_package(target: Path) -> None:
 
 
 def complete_package(target: Path) -> None:
-    """What the package has beside the sources, which are there."""
+    """What the package has beside the sources, which are there; and the version, in them."""
+    version.write(target, built=True)
     build_init(target / "machine/pyrunc-init")
     build_validator(target / "config/schema/_validator.py")
     shutil.copytree(ROOT / "schemas", target / "schemas", dirs_exist_ok=True)

@@ -88,7 +88,7 @@ def attempt(*command: str) -> tuple[int, str]:
     return status, done.stdout.decode(errors="replace").strip()
 
 
-def made_of(library: Path, objects: dict[str, Path], commit: str) -> dict[str, object]:
+def made_of(library: Path, objects: dict[str, Path]) -> dict[str, object]:
     """The members of pyrunc.made_of for an image."""
     import pyexpat
     import zlib
@@ -101,20 +101,7 @@ def made_of(library: Path, objects: dict[str, Path], commit: str) -> dict[str, o
     return {
         "FORM": "image",
         "LINKED": tuple(f"{name} {version}" for name, version in linked.items()),
-        "COMMIT": commit,
     }
-
-
-def commit() -> str:
-    """The commit of the sources; PYRUNC_COMMIT where they are no checkout; "" if nobody knows."""
-    given = os.environ.get("PYRUNC_COMMIT", "")
-    if given or not (ROOT / ".git").exists():
-        return given
-    try:
-        done = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
 
 
 def debian_package(file: Path) -> tuple[str, str] | None:

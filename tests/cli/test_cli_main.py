@@ -90,6 +90,7 @@ def test_version(flag: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert lines[0] == f"pyrunc version {__version__}"
     assert lines[1].startswith("commit: ")
     assert lines[2] == f"spec: {SPEC_VERSION}"
+    assert lines[3] == "build: none, from the sources"
 
 
 # -- errors ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`make install` gives a pyrunc that needs neither the checkout nor an environment."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -101,6 +102,7 @@ def test_runs_with_an_empty_environment(prefix: Path) -> None:
         done = subprocess.run([program, "--version"], env={}, cwd="/", capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "spec: 1.3" in done.stdout
+        assert re.search(r"^build: [\w -]+, .+, \w+$", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_is_the_embedded_form(prefix: Path) -> None:
