@@ -1,6 +1,7 @@
 """`events`: each field of the statistics against the file that it comes from."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -28,7 +29,15 @@ def frozen(driver: Driver, resources: dict[str, Any]) -> tuple[str, Group]:
     wait_until(lambda: "ready" in (bundle.path / "output").read_text(), "ready", 40)
     wait_until(lambda: group["pids.current"] == "3", "three processes")
     driver.runtime.call("pause", id, check=True)
+    wait_until(lambda: stands_still(group), "the last period's end")
     return id, group
+
+
+def stands_still(group: Group) -> bool:
+    """Whether nothing is counted any more: the timer of a quota runs once after everybody is frozen."""
+    before = group.table("cpu.stat")
+    time.sleep(0.3)
+    return group.table("cpu.stat") == before
 
 
 def test_fields_are_what_the_files_say(driver: Driver) -> None:
