@@ -168,11 +168,12 @@ class Answers:
         return Nodes(self.session, key, self._mounts() if self.facts.privileged else None)
 
     def _copy_up(self) -> None:
+        from pyrunc.setup.filesystem.charged import charged
         from pyrunc.setup.filesystem.tmpcopyup import copy_tree
 
         mount, directory = self.session.descriptors.pop(), self.session.descriptors.pop()
         try:
-            copy_tree(directory, mount)
+            charged(self.manager, "tmpcopyup", lambda: copy_tree(directory, mount), self.creation.why_lost)
         finally:
             posix.close(directory)
             posix.close(mount)
