@@ -10,13 +10,14 @@ BENCH_ARGS ?=
 ATTACK_ARGS ?=
 LIBRARIES ?=
 RELEASE_ARGS ?=
+FAULTS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := build/embedded/pyrunc
 BUNDLES := hello limits userns terminal
 
-.PHONY: run test test-all attack lint bench conformance test-engines setup build embedded bundles install uninstall release clean
+.PHONY: run test test-all attack faults lint bench conformance test-engines setup build embedded bundles install uninstall release clean
 
 run: embedded bundles
 	@$(PYTHON) tools/run_hello.py $(EMBEDDED)
@@ -26,6 +27,9 @@ test: setup-test embedded bundles
 
 test-all: setup-all embedded bundles
 	@PYTEST_ARGS='$(PYTEST_ARGS)' tools/test all
+
+faults: setup-test embedded
+	@cd tests && unshare --mount --propagation private ../$(BIN)/python -m faults.faults $(FAULTS_ARGS)
 
 lint: setup-test build
 	@tools/lint

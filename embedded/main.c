@@ -271,6 +271,21 @@ bring_in(int argc, char **argv, char **environ)
     return 0;
 }
 
+/* The exit status for what comes before cli.main, which tells everything itself. */
+static long
+failed(void)
+{
+    static const char memory[] = "pyrunc failed: start: cannot allocate memory\n";
+
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+        return 130;
+    if (!PyErr_ExceptionMatches(PyExc_MemoryError))
+        PyErr_Print();
+    else if (write(STDERR_FILENO, memory, sizeof memory - 1) < 0)
+        return 1;
+    return 1;
+}
+
 int
 main(int argc, char **argv, char **environ)
 {
@@ -290,10 +305,8 @@ main(int argc, char **argv, char **environ)
         PyOS_setsig(SIGINT, interrupt);
     result = bring_in(argc, argv, environ) ? NULL : PyObject_CallNoArgs(entry);
     code = result ? PyLong_AsLong(result) : -1;
-    if (PyErr_Occurred()) {
-        PyErr_Print();
-        code = 1;
-    }
+    if (PyErr_Occurred())
+        code = failed();
     /* No interpreter is taken down: the kernel is faster. stage.py has flushed what is buffered. */
     _exit((int)(code & 0xff));
 }

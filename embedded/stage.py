@@ -196,7 +196,10 @@ class Stream:
 
 def start() -> int:
     """Run pyrunc's command line; its exit status."""
-    status: int = main()
+    try:
+        status: int = main()
+    except KeyboardInterrupt:
+        return 130  # before main's own answer to it, or in it
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and type(stream) is not Stream:
             try:

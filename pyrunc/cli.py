@@ -108,6 +108,12 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         _trace(error)
         _report(told(error, name))
         return failed
+    except MemoryError as error:
+        from pyrunc.exhaustion import out_of_memory
+
+        _trace(error)
+        _report(out_of_memory(name))
+        return failed
     except Exception as error:
         _unexpected(error, f"{type(error).__name__}: {error}")
         return failed

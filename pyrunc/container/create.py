@@ -20,7 +20,7 @@ from pyrunc.config.annotation_names import PIDFD_RECEIVER
 from pyrunc.container.create_syncs import Answers
 from pyrunc.container.prepare import Preparation
 from pyrunc.errors import SETUP
-from pyrunc.kernel.files import write_pid_file
+from pyrunc.kernel.files import remove_pid_file, write_pid_file
 from pyrunc.kernel.signals import SIGKILL
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Step
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from pyrunc.setup.net_devices import NetDevices
     from pyrunc.setup.request import CreateRequest
     from pyrunc.setup.seccomp_agent import Handover
+
+_ENDED = "the container's init ended"
 
 
 def create(globals_: "Globals", request: "CreateRequest") -> None:
@@ -117,8 +119,8 @@ class Creation(Making):
         try:
             items = [*piece, *rest]
             conduct(self.session, items, answers.at_sync, answers.at_failure, sent=steps, note=self.handover())
-        except Lost:
-            raise self.lost("the container's init ended", self.pid) from None
+        except Lost as lost:
+            raise self.lost(_ENDED, self.pid, lost) from None
         answers.end()
 
     def _clone(self, facts: "Facts") -> "tuple[CreatePlan, list[Step]]":
@@ -203,7 +205,10 @@ class Creation(Making):
         if log.debug_on:
             what = "wait for start" if status == "created" else "execute its program"
             log.debug(f"process {self.pid} is told to {what}")
-        self.steps = session.send(self.last)
+        try:
+            self.steps = session.send(self.last)
+        except Lost as lost:
+            raise self.lost(_ENDED, self.pid, lost) from None
 
     def handover(self) -> "Handover | None":
         """What gives the seccomp agent its listener, where the configuration names one."""
@@ -234,6 +239,7 @@ class Creation(Making):
 
     def undo(self) -> None:
         """Leave nothing behind: kill the processes, remove the cgroup and the state directory."""
+        attempt(lambda: remove_pid_file(self.request.pid_file, self.pid), "the pid file is left behind")
         attempt(self.kill, "a process is left behind")
         attempt(self.end_agent, "an agent is left behind")
         if self.answers is not None:

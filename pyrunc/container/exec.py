@@ -20,7 +20,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from pyrunc.container.exec_prepare import STOPPED, ExecPreparation
 from pyrunc.errors import SETUP, Error
 from pyrunc.foreground.wait import attend, block_signals
-from pyrunc.kernel.files import write_pid_file
+from pyrunc.kernel.files import remove_pid_file, write_pid_file
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
 from pyrunc.machine.session import NOT_EXECUTED, Lost, Session, pair
@@ -132,8 +132,8 @@ class Execution(Making):
         try:
             items = [*begin, *plan.child.items]
             conduct(self.session, items, self._at_sync, self._at_failure, sent=steps)
-        except Lost:
-            raise self.lost("the process ended", self.pid) from None
+        except Lost as lost:
+            raise self.lost("the process ended", self.pid, lost) from None
 
     def _clone(self, plan: ExecPlan) -> "tuple[list[Step | Label], list[Step]]":
         """Have the agent make the process; its first steps, as they were sent."""
@@ -222,9 +222,13 @@ class Execution(Making):
             write_pid_file(request.pid_file, self.pid)
         if log.debug_on:
             log.debug(f"process {self.pid} is told to execute its program")
-        reply = session.until_exec(session.send(self.last), self._handover())
+        try:
+            steps = session.send(self.last)
+        except Lost as lost:
+            raise self.lost("the process ended", self.pid, lost) from None
+        reply = session.until_exec(steps, self._handover())
         if reply is None:
-            return None
+            return self.check_executed("the process ended")
         assert reply.step is not None
         if reply.step.key == NOT_EXECUTED:
             from pyrunc.setup.failures import not_executed
@@ -252,6 +256,7 @@ class Execution(Making):
 
     def undo(self) -> None:
         """Leave nothing behind."""
+        attempt(lambda: remove_pid_file(self.request.pid_file, self.pid), "the pid file is left behind")
         attempt(self.kill, "a process is left behind")
         attempt(self._close, "an agent is left behind")
         if self.console >= 0:

@@ -62,6 +62,8 @@ def _await_exec(creation: Creation) -> None:
     session = creation.session
     assert session is not None
     reply = session.until_exec(creation.steps, creation.handover())
+    if reply is None:
+        creation.check_executed("the container's init ended")
     if reply is not None and reply.step is not None:
         if reply.step.key == NOT_EXECUTED:
             from pyrunc.setup.failures import not_executed

@@ -72,6 +72,18 @@ def remove_quietly(path: str, dir_fd: "int | None" = None) -> None:
         pass
 
 
+def remove_pid_file(path: str, pid: int) -> None:
+    """Take back what write_pid_file has written, if it has: a pid that is no process's, and may be another's soon.
+
+    path: "" for none. pid: 0 for none.
+    """
+    try:
+        if path and pid and _replaceable(path) and read_file(path) == str(pid).encode():
+            posix.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
 def _replaceable(path: str) -> bool:
     """Whether there is nothing, or a regular file."""
     try:

@@ -74,6 +74,10 @@ class Reply:
 class Lost(Error):
     """The other side of a session ended without an answer."""
 
+    def __init__(self, message: str, session: "Session | None" = None) -> None:
+        super().__init__(message)
+        self.session = session
+
 
 class Trace:
     """What `--trace` collects, for setup/trace.py.
@@ -122,7 +126,7 @@ class Session:
                 view = view[posix.write(self.fd, view) :]
             except OSError as error:
                 if error.errno in (EPIPE, ECONNRESET):
-                    raise Lost(f"{self.name} ended before its program was sent") from None
+                    raise Lost(f"{self.name} ended before its program was sent", self) from None
                 raise
         return steps
 
@@ -179,7 +183,7 @@ class Session:
             except ConnectionResetError:
                 part, ancillary = b"", []
             if not part:
-                raise Lost(f"{self.name} ended without an answer")
+                raise Lost(f"{self.name} ended without an answer", self)
             for _, _, fds in ancillary:
                 self.descriptors += [int.from_bytes(fds[i : i + 4], "little") for i in range(0, len(fds), 4)]
             parts.append(part)

@@ -100,7 +100,11 @@ def _open_directory(base: str, *, create: bool) -> int:
         fd = posix.open(path, flags)
     except OSError:
         return -1
-    if not _private(fd, S_IFDIR):
+    try:
+        usable = _private(fd, S_IFDIR)
+    except OSError:
+        usable = False
+    if not usable:
         log.debug(f"seccomp cache {path} is not private to its owner, and not used")
         posix.close(fd)
         return -1

@@ -47,8 +47,8 @@ class Place:
             return
         try:
             self.fd = posix.dup(manager.leaf())
-        except FileNotFoundError as error:
-            if not self.fallback:
+        except OSError as error:
+            if not self.fallback or error.errno != ENOENT:
                 doing = f"error adding pid to cgroups: open {manager.path}"
                 raise from_os_error(doing, error) from None
             self._follow_init()

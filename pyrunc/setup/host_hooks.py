@@ -248,6 +248,11 @@ def run_hook(
             stdout, stderr = (_text(outputs.get(fd, bytearray())) for fd in (out, err))
             cause = f"{status_text(status)}, stdout: {stdout}, stderr: {stderr}"
             raise HookError(failure(kind, index, cause), status)
+    except OSError as error:
+        # Whatever it takes to run one, that is what has failed.
+        name = f" {error.filename}" if error.filename else ""
+        cause = f"cannot be run:{name} {strerror(error.errno or 0)}"
+        raise failure(kind, index, cause, errno=error.errno or 0) from None
     finally:
         if pid:
             posix.killpg(pid, SIGKILL)

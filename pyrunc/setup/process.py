@@ -10,7 +10,7 @@ import posix
 from errno import EACCES, EAGAIN
 
 from pyrunc.errors import SETUP, Error, from_os_error
-from pyrunc.kernel.files import write_file
+from pyrunc.kernel.files import read_file, write_file
 from pyrunc.kernel.signals import SIGKILL
 from pyrunc.log import log
 from pyrunc.machine.ops import Program, Reg
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 # What openat2(2) gives where there is none: of the kernel, and of a seccomp filter that does not know it.
 NO_OPENAT2 = (38, 1)  # ENOSYS, EPERM
+# What pyrunc-init says with its exit status (docs/machine.md).
+_STATUSES = {
+    120: ", its session with pyrunc broke",
+    121: ", it was sent a malformed program",
+    122: ", it could not hide itself (prctl) or map its memory (mmap)",
+}
 # Retries of a path walk that someone disturbs by renaming: 2 ms and more of them.
 _MOST_RETRIES = 4096
 
@@ -72,8 +78,8 @@ class Making:
         try:
             steps = self.agent.send(items)
             reply = self.agent.receive(steps)
-        except Lost:
-            raise self.lost("the host agent ended", self.agent_pid) from None
+        except Lost as lost:
+            raise self.lost("the host agent ended", self.agent_pid, lost) from None
         if reply.errno:
             return steps, reply.step, reply.errno
         self.pid = int.from_bytes(reply.data, "little")
@@ -98,17 +104,38 @@ class Making:
             reap(self.agent_pid)
             self.agent_pid = 0
 
-    def lost(self, what: str, pid: int) -> Error:
-        """Why a process is gone that did not say so: "{what}: killed by signal 9"."""
+    def lost(self, what: str, pid: int, lost: "Lost | None" = None) -> Error:
+        """Why a process is gone that did not say so: "{what}: killed by signal 9".
+
+        lost: where it was noticed, which may have been the session of another agent, asked for something meanwhile.
+        """
+        if lost is not None and lost.session not in (self.session, self.agent):
+            return Error(f"{SETUP}a host agent ended without an answer")
         status = reap(pid)
         signal = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
-        how = f"killed by signal {signal}" if signal else f"exit status {posix.WEXITSTATUS(status)}"
+        code = posix.WEXITSTATUS(status)
+        how = f"killed by signal {signal}" if signal else f"exit status {code}{_STATUSES.get(code, '')}"
         if pid == self.pid:
             self.pid = 0
         else:
             self.agent_pid = 0
         reason, hint = self.why_lost(signal)
         return Error(f"{SETUP}{what}: {how}{reason}", hint=hint)
+
+    def check_executed(self, what: str) -> None:
+        """Raise Error where the session's end was not the execve, but that of the process.
+
+        Asked of the kernel: write(2), by which the process could tell, may be forbidden by its filter.
+        """
+        try:
+            posix.readlink(f"/proc/{self.pid}/exe")
+        except FileNotFoundError:
+            # It has ended, before or after its execve, which would have given it another name.
+            name = read_file(f"/proc/{self.pid}/comm").strip()
+            if name == b"pyrunc-init" or name.isdigit():
+                raise self.lost(what, self.pid) from None
+        except PermissionError:
+            pass  # it lives, and is not ours to look at
 
     def why_lost(self, signal: int) -> "tuple[str, str]":
         """What is known of the reason, in parentheses, and a hint. signal: what killed it, or 0."""

@@ -201,7 +201,8 @@ class Store:
     def remove(self, id: str) -> None:
         """Remove the container's directory and all in it. The caller holds the lock.
 
-        state.json goes near the end: a removal that is killed half-way can be done again.
+        state.json goes near the end, and the configuration, which it says is there, after it: a removal that is killed
+        half-way can be done again.
         """
         check_id(id)
         root = self.directory.descriptor()
@@ -214,8 +215,8 @@ class Store:
         except OSError as error:
             raise from_os_error(f"remove state directory {self.root}/{id}", error) from None
         try:
-            if _empty(fd, keep="state.json"):
-                _remove_entry(fd, "state.json")
+            for name in _empty(fd, keep=("state.json", "config.json")):
+                _remove_entry(fd, name)
             posix.rmdir(id, dir_fd=root)
         except OSError as error:
             raise from_os_error(f"remove state directory {self.root}/{id}", error) from None
@@ -337,15 +338,14 @@ def _is_directory(root: int, name: str) -> bool:
     return fd >= 0
 
 
-def _empty(directory: int, keep: str = "") -> bool:
-    """Remove what is in a directory, except `keep`; symbolic links are not followed. Whether `keep` is there."""
-    kept = False
-    for name in posix.listdir(directory):
-        if name == keep:
-            kept = True
-        else:
+def _empty(directory: int, keep: "tuple[str, ...]" = ()) -> "list[str]":
+    """Remove what is in a directory, except `keep`; symbolic links are not followed. Those of `keep` that are there, in
+    their order."""
+    there = posix.listdir(directory)
+    for name in there:
+        if name not in keep:
             _remove_entry(directory, name)
-    return kept
+    return [name for name in keep if name in there]
 
 
 def _remove_entry(directory: int, name: str) -> None:

@@ -55,7 +55,7 @@ NOT_NAMED: dict[str, tuple[int, str]] = {
     "log.py:Log.write": (1, "a log that cannot be written is no reason to fail"),
     "log.py:Log.error": (1, "there is no other place to tell it"),
     "cache.py:store": (1, "a cache that cannot be used is none: the filter has been compiled"),
-    "cache.py:_open_directory": (1, "a cache that cannot be used is none: the filter is compiled"),
+    "cache.py:_open_directory": (2, "a cache that cannot be used is none: the filter is compiled"),
     "cache.py:_read": (2, "a cache that cannot be used is none: the filter is compiled"),
     "cache.py:_identity": (1, "a cache that cannot be used is none: the filter is compiled"),
     "host.py:oom_killed": (1, "asked for an error's text; reported with --debug"),

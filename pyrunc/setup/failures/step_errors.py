@@ -1,6 +1,19 @@
 """What is said of a failed step: why it was there, what it served, the system call and the kernel's answer."""
 
-from errno import EAGAIN, EBUSY, ELOOP, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP
+from errno import (
+    EAGAIN,
+    EBUSY,
+    EINTR,
+    EIO,
+    ELOOP,
+    EMFILE,
+    ENFILE,
+    ENODEV,
+    ENOMEM,
+    ENOSPC,
+    ENOSYS,
+    EOPNOTSUPP,
+)
 
 from pyrunc.errors import Error, strerror
 from pyrunc.kernel.uapi import RESOLVE_NO_SYMLINKS
@@ -26,6 +39,8 @@ _NOT_MADE = {
     ENOSPC: "a limit of namespaces was reached: user.max_*_namespaces (sysctl), or 32 within each other",
     EOPNOTSUPP: "the cgroup is threaded, or its type is invalid (cgroup.type)",
 }
+# These say nothing about what was looked at.
+_OUT_OF = (EINTR, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC)
 
 # Steps that fail by a check of ours rather than by a system call: what the check found.
 _FOUND = {
@@ -91,7 +106,7 @@ def hook_failed(key: object, data: bytes) -> Error:
 def told(why: str, at: str, name: str, short: str, errno: int, key: object, prefix: str = "") -> Error:
     """The same from a step's parts, as they are kept for `start`."""
     where = f"{why} ({at[1:]})" if at else why
-    found = _FOUND.get(key) if isinstance(key, str) else None
+    found = _FOUND.get(key) if isinstance(key, str) and errno not in _OUT_OF else None
     if found:
         return Error(f"{prefix}{where}: {found}", pointer=at, errno=errno)
     if errno == ELOOP and isinstance(key, Target) and key.resolve & RESOLVE_NO_SYMLINKS:
