@@ -12,7 +12,7 @@ from pyrunc.plan.process.capabilities import Sets
 from pyrunc.plan.process.process import check_capabilities
 from pyrunc.setup.exec_cgroup import Place
 from pyrunc.setup.exec_process import check_mapped, exec_process, read_process
-from pyrunc.setup.host import check_selinux, has_filter, may_drop_groups, own_capabilities
+from pyrunc.setup.host import check_selinux, has_filter, may_drop_groups, on_null, own_capabilities
 from pyrunc.setup.process import check_console, check_preserved
 from pyrunc.state.processes import open_init
 from pyrunc.state.store import Store
@@ -55,6 +55,7 @@ class ExecPreparation:
             self._check_status()
             self._read()
             self._look_at_namespaces()
+            self.facts.on_null = on_null()
             if self.names is None:
                 self.check_mapped()
             self._check_capabilities()

@@ -20,7 +20,7 @@ from pyrunc.plan.namespaces import Namespaces
 from pyrunc.plan.process.capabilities import Sets
 from pyrunc.plan.process.process import check_capabilities
 from pyrunc.setup.device_filter import restrict
-from pyrunc.setup.host import check_selinux, has_filter, may_drop_groups, own_capabilities
+from pyrunc.setup.host import check_selinux, has_filter, may_drop_groups, on_null, own_capabilities
 from pyrunc.setup.process import attempt, check_console, check_preserved
 from pyrunc.state.state import State
 from pyrunc.state.store import Lock, Store
@@ -96,6 +96,7 @@ class Preparation:
         rootfs = real_path(path if path.startswith("/") else f"{request.bundle}/{path}")
         facts = Facts(request.id, request.bundle, rootfs)
         facts.lowest = 3 + preserved
+        facts.on_null = on_null()
         facts.pivot = not request.no_pivot
         facts.keyring = not request.no_new_keyring
         facts.privileged = posix.geteuid() == 0

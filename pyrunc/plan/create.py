@@ -169,7 +169,7 @@ def _child(plan: CreatePlan, config: "Config", facts: Facts, spaces: namespaces.
         _labels(plan, config)
         rootfs.change_root(p, facts.rootfs)
     _names(p, config)
-    _prepare_process(plan, config, root)
+    _prepare_process(plan, config, root, facts.on_null)
 
 
 def _keeps_groups(config: "Config") -> bool:
@@ -267,7 +267,7 @@ def _names(p: Program, config: "Config") -> None:
             p.call(call, name, len(name))
 
 
-def _prepare_process(plan: CreatePlan, config: "Config", root: Reg) -> None:
+def _prepare_process(plan: CreatePlan, config: "Config", root: Reg, on_null: "tuple[int, ...]") -> None:
     p = plan.child
     spec = config["process"]
     process.rlimits(p, spec, "/process", late=False)
@@ -275,7 +275,7 @@ def _prepare_process(plan: CreatePlan, config: "Config", root: Reg) -> None:
     if plan.slave is not None:
         console.use_console(p, plan.slave, uid, "/process")
     else:
-        process.own_stdio(p, uid)
+        process.own_stdio(p, root, uid, on_null)
     process.change_directory(p, spec, root, "/process", make=True)
     sets = capabilities.Sets(spec.get("capabilities"))
     capabilities.drop_bounding(p, sets.bounding, capabilities.LAST)

@@ -194,7 +194,7 @@ def prepare(plan: ExecPlan, spec: "Process", facts: ExecFacts) -> Program:
         console.open_console(p, spec, plan.root, slave, mount=False, pointer=pointer, master=plan.master)
         console.use_console(p, slave, uid, pointer)
     else:
-        process.own_stdio(p, uid)
+        process.own_stdio(p, plan.root, uid, facts.on_null)
     process.change_directory(p, spec, plan.root, pointer, make=False)
     sets = capabilities.Sets(spec.get("capabilities"))
     capabilities.drop_bounding(p, sets.bounding, capabilities.LAST)

@@ -46,6 +46,7 @@ class Facts:
     keyring: whether the container gets a session keyring of its own.
     hook_state: the state that startContainer hooks read.
     hook_files: where hooks inside the container write to; None for what is kept for errors.
+    on_null: those of 0, 1 and 2 that are /dev/null.
     seccomp: the filter; None without one.
     """
 
@@ -70,6 +71,7 @@ class Facts:
         "lowest",
         "may_drop_groups",
         "old_clone",
+        "on_null",
         "pivot",
         "privileged",
         "rootfs",
@@ -96,6 +98,7 @@ class Facts:
         self.exposed: list[tuple[str, str]] = []
         self.hook_files: tuple[Fd | None, Fd | None] = (None, None)
         self.hook_state = b"{}"
+        self.on_null: tuple[int, ...] = ()
         self.pivot = True
         self.keyring = True
         self.privileged = True
@@ -128,6 +131,7 @@ class ExecFacts:
     keyring: the session keyring to join; "" for none.
     lowest: the first descriptor number that is not the process's.
     names: whether the user is given by name.
+    on_null: those of 0, 1 and 2 that are /dev/null.
     linux: that section of the container's configuration.
     seccomp: the filter; None without one.
     pointer: of the process object in its document.
@@ -149,6 +153,7 @@ class ExecFacts:
         "may_drop_groups",
         "names",
         "old_clone",
+        "on_null",
         "pidfd",
         "pointer",
         "privileged",
@@ -177,6 +182,7 @@ class ExecFacts:
         self.linux: Linux = {}
         self.lowest = 3
         self.names = False
+        self.on_null: tuple[int, ...] = ()
         self.seccomp: Filter | None = None
         self.pointer = ""
 

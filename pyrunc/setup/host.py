@@ -11,6 +11,7 @@ from errno import EINVAL, ENODEV, ENOENT
 from pyrunc.config.annotation_names import SECCOMP_RAW
 from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.files import read_file
+from pyrunc.kernel.uapi import S_IFCHR, S_IFMT
 from pyrunc.log import log
 from pyrunc.plan.process.process import RLIMIT_NUMBERS
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from pyrunc.cgroups import Manager
     from pyrunc.config.types import Process
+
+_NULL = 0x103  # device 1:3, as stat(2) has it
 
 
 def reap(pid: int) -> int:
@@ -81,6 +84,16 @@ def check_selinux(process: "Process", pointer: str) -> None:
             f"selinux label is specified in config, but selinux is disabled or not supported ({where[1:]})",
             pointer=where,
         )
+
+
+def on_null() -> "tuple[int, ...]":
+    """Those of 0, 1 and 2 that are the null device (null(4))."""
+    found = []
+    for fd in (0, 1, 2):
+        stat = posix.fstat(fd)
+        if stat.st_rdev == _NULL and stat.st_mode & S_IFMT == S_IFCHR:
+            found.append(fd)
+    return tuple(found)
 
 
 def oom_killed(manager: "Manager") -> bool:

@@ -15,10 +15,15 @@ from pyrunc.kernel.uapi import (
     KEYCTL_SETPERM,
     LAST_FD,
     O_CLOEXEC,
+    O_NOCTTY,
+    O_RDWR,
     PR_SET_DUMPABLE,
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
+    S_IFCHR,
+    S_IFMT,
+    STATX_MODE_AT,
     STATX_RDEV_MAJOR_AT,
     STATX_RDEV_MINOR_AT,
     STATX_SIZE_OF,
@@ -134,21 +139,37 @@ def change_directory_as_user(p: Program, process: "Process", pointer: str) -> No
     p.check(place, 1, 0xFF, 0x2F, ENOENT, key="outside")
 
 
-def own_stdio(p: Program, uid: int) -> None:
+def own_stdio(p: Program, root: Reg, uid: int, on_null: "tuple[int, ...]") -> None:
     """Give standard input, output and error to the user, who may want to open /dev/stdout; never the host's
-    /dev/null."""
-    if not uid:
-        return
-    p.about("error giving standard input and output to the user", "/process/user/uid")
-    for fd in range(3):
-        skip, go = Label(), Label()
-        stat = Space(STATX_SIZE_OF, "statx")
-        p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, stat, error=skip)
-        p.check(At(stat, STATX_RDEV_MAJOR_AT), 4, LAST_FD, 1, EINVAL, error=go)
-        p.call("check", At(stat, STATX_RDEV_MINOR_AT), 4, LAST_FD, 3, EINVAL, error=go, zero=skip)
-        p.label(go)
-        p.call("fchown", fd, uid, _NO_ID, ok=(EINVAL, EPERM, EROFS))
-        p.label(skip)
+    /dev/null.
+
+    on_null: those of the three that are /dev/null. They become the container's own, for reading and writing: who
+    throws output away may have opened it for reading alone, and write(2) would fail with EBADF.
+    """
+    if on_null:
+        _own_null(p, root, on_null)
+    if uid:
+        p.about("error giving standard input and output to the user", "/process/user/uid")
+        for fd in range(3):
+            if fd not in on_null:
+                p.call("fchown", fd, uid, _NO_ID, ok=(EINVAL, EPERM, EROFS))
+
+
+def _own_null(p: Program, root: Reg, fds: "tuple[int, ...]") -> None:
+    """Open the container's /dev/null in place of the host's; where none can be opened, the host's stays."""
+    p.about("error opening /dev/null for standard input and output")
+    null, stat = p.reg("null"), Space(STATX_SIZE_OF, "statx")
+    another, missing = Label("/dev/null is something else"), Label("no /dev/null")
+    open_in_root(p, root, "dev/null", null, O_RDWR | O_NOCTTY, error=missing)
+    p.call("statx", null, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
+    p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFCHR, EINVAL, error=another)
+    p.check(At(stat, STATX_RDEV_MAJOR_AT), 4, LAST_FD, 1, EINVAL, error=another)
+    p.check(At(stat, STATX_RDEV_MINOR_AT), 4, LAST_FD, 3, EINVAL, error=another)
+    for fd in fds:
+        p.call("dup3", null, fd, 0)
+    p.label(another)
+    p.close(null)
+    p.label(missing)
 
 
 def user(p: Program, process: "Process", pointer: str, *, deny_setgroups: bool) -> None:
