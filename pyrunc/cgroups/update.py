@@ -1,6 +1,7 @@
 """`update`: new limits for a running container, merged into the old ones, written and read back."""
 
 from pyrunc.cgroups import conversions, files
+from pyrunc.config.rules.check_resources import check_resources
 from pyrunc.errors import Error, strerror
 from pyrunc.log import log
 
@@ -85,6 +86,16 @@ def merge(old: "Resources | None", new: "Resources") -> "Resources":
     return out
 
 
+def checked(old: "Resources | None", changes: "Resources") -> "Resources":
+    """merge(), with what create checks: a burst above a new quota is told before anything is written.
+
+    Errors: ConfigError.
+    """
+    new: Any = merge(old, changes)
+    check_resources(new, conversions.POINTER)
+    return new  # type: ignore[no-any-return]
+
+
 def _settle_idle(out: "Resources", new: "Resources") -> None:
     """An idle group has no weight. Whoever sets one without a word on cpu.idle ends the idling."""
     cpu, unified = new.get("cpu") or {}, new.get("unified") or {}
@@ -165,7 +176,7 @@ def update(manager: "Manager", changes: "Resources") -> "Resources":
     Raises Error.
     """
     old = manager.resources or {}
-    new = merge(old, changes)
+    new = checked(old, changes)
     fd = manager.dir()
     check_usage(fd, new)
     bfq = files.try_read(fd, "io.bfq.weight") is not None
@@ -183,18 +194,32 @@ def update(manager: "Manager", changes: "Resources") -> "Resources":
 
 
 def _snapshot(fd: int, writes: "list[Write]") -> "list[tuple[str, bytes]]":
-    """The contents of the files that are going to be written, one write(2) an element."""
+    """What to write to put the files back that are going to be written, one write(2) an element.
+
+    Two files depend on others, whatever they say in between: cpu.max.burst, which may be no more than the quota, and
+    cpu.weight, which an idle group does not have. They are written last, and the burst is out of the way before.
+    """
     out: list[tuple[str, bytes]] = []
-    for name in dict.fromkeys(write.file for write in writes):
+    last: list[tuple[str, bytes]] = []
+    names = dict.fromkeys(write.file for write in writes)
+    for name, dependent in (("cpu.max", "cpu.max.burst"), ("cpu.idle", "cpu.weight")):
+        if name in names:
+            names[dependent] = None
+    for name in names:
         data = files.try_read(fd, name)
         if data is None:
             continue
-        if name.startswith("cpuset."):
+        if name == "cpu.max.burst":
+            out.insert(0, (name, b"0"))
+            last.append((name, data.strip()))
+        elif name == "cpu.weight":
+            if (files.try_read(fd, "cpu.idle") or b"0").strip() != b"1":
+                last.append((name, data.strip()))
+        elif name.startswith("cpuset."):
             out.append((name, data.strip() or b"\n"))
-            continue
-        for line in data.splitlines():
-            out.append((name, line.removeprefix(b"default ")))
-    return out
+        else:
+            out += [(name, line.removeprefix(b"default ")) for line in data.splitlines()]
+    return out + last
 
 
 def _restore(manager: "Manager", fd: int, before: "list[tuple[str, bytes]]", old: "Resources") -> None:

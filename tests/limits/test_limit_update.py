@@ -151,6 +151,44 @@ def test_a_refused_update_leaves_all_as_it_was(driver: Driver) -> None:
         unit_says(group, "TasksMax=50")
 
 
+BURST = {"cpu": {"quota": 50000, "period": 100000, "burst": 20000, "shares": 512}}
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--cpu-quota 10000", "cpu burst 20000 is larger than the quota 10000 (linux/resources/cpu/burst)"),
+        ("--cpu-burst 90000", "cpu burst 90000 is larger than the quota 50000 (linux/resources/cpu/burst)"),
+        ("--cpu-burst 0 --cpu-quota 500", "cpu.max (linux/resources/cpu/quota)"),
+        ("--cpu-period 10", "cpu.max (linux/resources/cpu/quota)"),
+        # Refused by the kernel where the cpu's files have their new values.
+        ("-r low", "cgroup.max.depth (linux/resources/unified/cgroup.max.depth)"),
+        ("-r high", "cgroup.max.depth (linux/resources/unified/cgroup.max.depth)"),
+        ("-r idle", "cgroup.max.depth (linux/resources/unified/cgroup.max.depth)"),
+    ],
+)
+def test_a_refused_update_leaves_the_burst_and_the_weight(
+    cgroupfs: Driver, tmp_path: Path, flags: str, says: str
+) -> None:
+    """cpu.max.burst is written twice, and may never be above the quota; an idle group loses its weight."""
+    id, group = cgroupfs.start(cgroupfs.bundle(BURST))
+    before = [group[name] for name in ("cpu.max", "cpu.max.burst", "cpu.weight", "cpu.idle")]
+    assert before == ["50000 100000", "20000", "59", "0"]
+    refused = {"unified": {"cgroup.max.depth": "deep"}}
+    documents = {
+        "low": {"cpu": {"quota": 30000, "burst": 25000}, **refused},
+        "high": {"cpu": {"quota": 90000, "burst": 80000}, **refused},
+        "idle": {"cpu": {"idle": 1}, **refused},
+    }
+    words = flags.split()
+    if "-r" in words:
+        file = tmp_path / "resources.json"
+        file.write_text(json.dumps(documents[words[-1]]))
+        words = ["-r", str(file)]
+    assert says in cgroupfs.fails("update", *words, id)
+    assert [group[name] for name in ("cpu.max", "cpu.max.burst", "cpu.weight", "cpu.idle")] == before
+
+
 @pytest.mark.parametrize("driver", ["systemd"], indirect=True)
 def test_a_reload_of_systemd_keeps_an_update(driver: Driver) -> None:
     id, group = driver.start(driver.bundle(BEFORE))

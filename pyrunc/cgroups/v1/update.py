@@ -1,7 +1,7 @@
 """`update` on v1 hosts: new limits merged into the old ones, written, and put back where one is refused."""
 
 from pyrunc.cgroups import files
-from pyrunc.cgroups.update import merge
+from pyrunc.cgroups.update import checked
 from pyrunc.errors import Error, strerror
 from pyrunc.log import log
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def update(manager: "V1Manager", changes: "Resources") -> "Resources":
     """Apply `changes`; returns the resources that hold now. Raises Error, with all limits as they were."""
     old = manager.resources or {}
-    new = merge(old, changes)
+    new = checked(old, changes)
     _check_usage(manager, new)
     writes = manager.writes(new)
     before = [(manager.controller(write.controller), write.file, write.value) for write in writes]
