@@ -12,12 +12,17 @@ DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOL
 
 
 class StateDirectory:
-    """The directory `path` (absolute) in which every container has one of its own."""
+    """The directory `path` (absolute) in which every container has one of its own.
 
-    __slots__ = ("_fd", "path")
+    shared: whether others may make entries in it as well, as in /tmp: known once it is open. The sticky bit keeps
+    them from exchanging ours; an entry of theirs is no container of ours.
+    """
+
+    __slots__ = ("_fd", "path", "shared")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.shared = False
         self._fd = -1
 
     def exists(self) -> bool:
@@ -27,7 +32,7 @@ class StateDirectory:
     def descriptor(self) -> "int | None":
         """A descriptor of the state directory, None where it does not exist.
 
-        Errors: it belongs to someone else or others may write to it: whoever can change the state
+        Errors: it belongs to someone else or others may exchange what is in it: whoever can change the state
         can have root signal processes and remove cgroups. One that a umask of 002 has left to its
         group, and that is still empty, is taken from the group instead.
         """
@@ -45,6 +50,8 @@ class StateDirectory:
         problem = ""
         if status.st_uid != user:
             problem = f"belongs to uid {status.st_uid}, not to {user}"
+        elif status.st_mode & 0o022 and status.st_mode & 0o1000:
+            self.shared = True
         elif status.st_mode & 0o022 and not _taken_back(fd, status.st_mode):
             problem = f"can be written by others (mode {status.st_mode & 0o7777:04o})"
         if problem:

@@ -70,6 +70,8 @@ class Store:
         """
         check_id(id)
         root = self.directory.descriptor()
+        if self.directory.shared and self._stranger(id) is not None:
+            raise NotFound(MISSING)
         data = None if root is None else self.read(id, "state.json")
         if data is None:
             if root is None or not _is_directory(root, id):
@@ -138,7 +140,7 @@ class Store:
         """
         check_id(id)
         root = self.directory.descriptor()
-        if root is None:
+        if root is None or (self.directory.shared and self._stranger(id) is not None):
             raise NotFound(MISSING)
         until = time.monotonic() + timeout
         wait = 0.001
@@ -224,7 +226,8 @@ class Store:
             posix.close(fd)
 
     def check_entry(self, id: str) -> None:
-        """Raise Error where something that is no directory has a container's name in the state directory."""
+        """Raise Error where something that is no directory, or someone else's, has a container's name in the state
+        directory."""
         root = self.directory.descriptor()
         if root is None:
             return
@@ -234,9 +237,13 @@ class Store:
             return
         from pyrunc.kernel.uapi import S_IFDIR, S_IFMT
 
-        if mode & S_IFMT == S_IFDIR:
+        stranger = self._stranger(id) if self.directory.shared else None
+        if stranger is not None:
+            what = f"{self.root}/{id} belongs to uid {stranger}, not to {posix.geteuid()}"
+        elif mode & S_IFMT == S_IFDIR:
             return
-        what = f"{self.root}/{id} is no directory, so no container of pyrunc's"
+        else:
+            what = f"{self.root}/{id} is no directory, so no container of pyrunc's"
         raise Error(what, hint="move it away: the name is free then")
 
     def path(self, id: str, name: str = "") -> str:
@@ -255,6 +262,14 @@ class Store:
                 raise Damaged(id, f"cannot read {name} of container {id}: it is {what}") from None
             cause = strerror(error.errno or 0)
             raise Error(f"cannot read {name} of container {id}: {cause}", errno=error.errno or 0) from None
+
+    def _stranger(self, id: str) -> "int | None":
+        """Whose the entry of a shared state directory is, where it is not ours; None where it is, or there is none."""
+        try:
+            uid = posix.stat(id, dir_fd=self.directory.descriptor(), follow_symlinks=False).st_uid
+        except FileNotFoundError:
+            return None
+        return None if uid == posix.geteuid() else uid
 
     def _try_lock(self, root: int, id: str) -> "Lock | None":
         """The container's lock, or None while someone else has it. Errors: NotFound."""

@@ -79,6 +79,7 @@ def test_swap_below_memory() -> None:
         ({"period": 25000}, [("cpu.max", "max 25000")]),
         ({"quota": -1, "period": 25000}, [("cpu.max", "max 25000")]),
         ({"quota": -1}, [("cpu.max", "max 100000")]),
+        ({"quota": -5000}, [("cpu.max", "max 100000")]),
         ({"quota": 0, "period": 0}, []),
         ({"burst": 10}, [("cpu.max.burst", "10")]),
         (

@@ -864,3 +864,10 @@ def test_the_bundles_of_the_repository_are_valid(tmp_path: Path) -> None:
     assert found
     for path in found:
         assert check(parse_config(path.read_bytes()), str(tmp_path), euid=0) == [], path
+
+
+@pytest.mark.parametrize("quota", [-1, -2, -(1 << 63)])
+def test_a_negative_quota_is_none(quota: int) -> None:
+    """As with runc, crun and youki; what becomes of it is the cgroups' test."""
+    config = parse_config(b'{"ociVersion":"1.3.0","linux":{"resources":{"cpu":{"quota":%d}}}}' % quota)
+    assert config["linux"]["resources"]["cpu"] == {"quota": quota}

@@ -3,6 +3,7 @@
 Loaded on such hosts alone.
 """
 
+from pyrunc.errors import ConfigError
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
     MOUNT_ATTR_RDONLY,
@@ -22,9 +23,15 @@ def hierarchies(entry: Entry) -> None:
     """Every mount by descriptors: the tmpfs is new, so that nobody has put a link where a hierarchy goes.
 
     A group is bound, and with it what is below: others of the hierarchy are out of sight, with a cgroup namespace and
-    without one. A hierarchy of several controllers has a link for each.
+    without one. A hierarchy of several controllers has a link for each. Errors: ConfigError for an option of a file
+    system, of which none is made.
     """
     p, options, context = entry.p, entry.options, entry.context
+    if options.data:
+        raise ConfigError(
+            f'hierarchies of cgroup v1 take no option "{options.data[0]}" ({entry.pointer[1:]}/options)',
+            pointer=f"{entry.pointer}/options",
+        )
     top, place, group, at = p.reg("tmpfs"), p.reg("target"), p.reg("cgroup"), p.reg("mount point")
     mount_point(p, context.root, entry.target, place)
     entry.not_led_away(place)
