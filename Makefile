@@ -11,13 +11,14 @@ ATTACK_ARGS ?=
 LIBRARIES ?=
 RELEASE_ARGS ?=
 FAULTS_ARGS ?=
+SOAK_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := build/embedded/pyrunc
 BUNDLES := hello limits userns terminal
 
-.PHONY: run test test-all attack faults lint bench conformance test-engines setup build embedded bundles install uninstall release clean
+.PHONY: run test test-all attack faults soak lint bench conformance test-engines setup build embedded bundles install uninstall release clean
 
 run: embedded bundles
 	@$(PYTHON) tools/run_hello.py $(EMBEDDED)
@@ -30,6 +31,9 @@ test-all: setup-all embedded bundles
 
 faults: setup-test embedded
 	@cd tests && unshare --mount --propagation private ../$(BIN)/python -m faults.faults $(FAULTS_ARGS)
+
+soak: setup-test embedded
+	@cd tests && unshare --mount --propagation private ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
 
 lint: setup-test build
 	@tools/lint

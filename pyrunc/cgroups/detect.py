@@ -5,7 +5,7 @@ Import cost: posix.
 
 import posix
 
-from pyrunc.cgroups import files
+from pyrunc.kernel.files import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def _offered(mount: str) -> "tuple[str, ...] | None":
         return None
     try:
         return tuple(posix.read(fd, 4096).decode().split())
+    except OSError as error:
+        error.filename = mount + "/cgroup.controllers"
+        raise
     finally:
         posix.close(fd)
 
@@ -81,12 +84,7 @@ def mount_flags(config: "Mapping[str, Any]", mount: str) -> "tuple[str, ...]":
             return ()
     if not any(m.get("type") in ("cgroup", "cgroup2") for m in config.get("mounts", ())):
         return ()
-    fd = posix.open("/proc/self", files.DIRECTORY)
-    try:
-        data = files.read(fd, "mountinfo")
-    finally:
-        posix.close(fd)
-    for line in data.splitlines():
+    for line in read_file("/proc/self/mountinfo").splitlines():
         left, _, right = line.partition(b" - ")
         if right.startswith(b"cgroup2 ") and left.split(b" ")[4] == mount.encode(errors="surrogateescape"):
             words = right.split(b" ")[2].decode(errors="surrogateescape").split(",")
@@ -103,13 +101,9 @@ def detect(root: str = ROOT) -> Host:
     if offered is not None:
         return Host("hybrid", root + "/unified", offered)
     try:
-        with_self = posix.open("/proc/self", files.DIRECTORY)
+        points, legacy = parse_mountinfo(read_file("/proc/self/mountinfo"))
     except FileNotFoundError:
         return Host("none", "", ())  # without a proc there is no mount table
-    try:
-        points, legacy = parse_mountinfo(files.read(with_self, "mountinfo"))
-    finally:
-        posix.close(with_self)
     for point in points:
         offered = _offered(point)
         if offered is not None:
@@ -129,24 +123,17 @@ def parse_own(data: bytes) -> str:
 
 def of_process(pid: "int | str" = "self") -> str:
     """The v2 cgroup of a process, from the root of the caller's cgroup namespace."""
-    fd = posix.open(f"/proc/{pid}", files.DIRECTORY)
-    try:
-        return parse_own(files.read(fd, "cgroup"))
-    finally:
-        posix.close(fd)
+    return parse_own(read_file(f"/proc/{pid}/cgroup"))
 
 
 def v1_controllers() -> "set[str]":
     """The controllers that are bound to v1 hierarchies, which is why v2 cannot have them."""
     bound: set[str] = set()
     try:
-        fd = posix.open("/proc/self", files.DIRECTORY)
+        lines = read_file("/proc/self/cgroup").decode(errors="replace").splitlines()
     except FileNotFoundError:
         return bound
-    try:
-        for line in files.read(fd, "cgroup").decode(errors="replace").splitlines():
-            names = line.split(":", 2)[1]
-            bound.update(n for n in names.split(",") if n and not n.startswith("name="))
-    finally:
-        posix.close(fd)
+    for line in lines:
+        names = line.split(":", 2)[1]
+        bound.update(n for n in names.split(",") if n and not n.startswith("name="))
     return {"io" if name == "blkio" else name for name in bound}

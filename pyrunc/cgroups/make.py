@@ -4,6 +4,7 @@ Import cost: posix.
 """
 
 import posix
+from errno import EEXIST
 
 from pyrunc.cgroups import detect, files, tree
 from pyrunc.errors import ConfigError, Error, from_os_error, strerror
@@ -49,11 +50,14 @@ def _make(host: "detect.Host", path: str, wanted: "list[Write]", made: "list[str
         for name in names:
             enable(fd, here, host.controllers, wanted)
             here = f"{here}/{name}"
+            fresh = True
+            made.append(here)  # before it is there: SIGINT may come in between
             try:
                 posix.mkdir(name, 0o755, dir_fd=fd)
-                made.append(here)
-                fresh = True
-            except FileExistsError:
+            except OSError as error:
+                made.pop()
+                if error.errno != EEXIST:
+                    raise
                 fresh = False
             child = files.open_dir(name, fd)
             posix.close(fd)

@@ -50,7 +50,7 @@ def record(scene: Scene, world: World) -> list[Injection]:
     log = world.directory / "log"
     scene.ready(world)
     follow = scene.follow(world)
-    done = world.call(*_words(scene, world), before=[injector(), *_follow(follow), str(log), "record"])
+    done = world.call(*scene.command(world), before=[injector(), *_follow(follow), str(log), "record"])
     if done.code != scene.code:
         raise RuntimeError(f"{scene.name} fails without an injection: {done}")
     calls = list(recorded(log.read_text()))
@@ -64,7 +64,7 @@ def record(scene: Scene, world: World) -> list[Injection]:
 def inject(scene: Scene, world: World, injection: Injection) -> tuple[bool, list[Finding]]:
     """Disturb one call. Whether the injection was met; what was found."""
     log = world.directory / "log"
-    (world.bundle.rootfs / "ran").unlink(missing_ok=True)
+    world.clear_marks()
     try:
         scene.ready(world)
     except RuntimeError as error:
@@ -73,7 +73,7 @@ def inject(scene: Scene, world: World, injection: Injection) -> tuple[bool, list
     log.unlink(missing_ok=True)
     world.pid_file.unlink(missing_ok=True)
     before = [injector(), *_follow(scene.follow(world)), str(log), *injection.words()]
-    done = world.call(*_words(scene, world), before=before, log=log)
+    done = world.call(*scene.command(world), before=before, log=log)
     found = list(_judge(scene, world, injection, done))
     if not scene.keeps or found or not world.program_pid():
         deleted = world.call("delete", "--force", world.id)
@@ -138,11 +138,6 @@ def _error(injection: Injection, done: Outcome) -> str:
     if cause not in lines[0]:
         return "does not name the cause"
     return "does not name the object" if NAMELESS.search(lines[0]) else ""
-
-
-def _words(scene: Scene, world: World) -> list[str]:
-    known = {"BUNDLE": str(world.bundle.path), "ID": world.id, "LOG": str(world.log), "PID": str(world.pid_file)}
-    return [known.get(word, word) for word in scene.words]
 
 
 def _follow(pid: int) -> list[str]:

@@ -47,6 +47,11 @@ class Scene:
     keeps: bool = False  # the container is as before, and is not deleted after a success
     changes: Json = field(default_factory=dict)  # of the configuration
 
+    def command(self, world: World) -> list[str]:
+        """The runtime's arguments."""
+        known = {"BUNDLE": str(world.bundle.path), "ID": world.id, "LOG": str(world.log), "PID": str(world.pid_file)}
+        return [known.get(word, word) for word in self.words]
+
 
 # -- before ------------------------------------------------------------------------------------
 

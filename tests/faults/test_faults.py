@@ -1,4 +1,4 @@
-"""A sample of what `make faults` does, and what it once found. Everything: `make faults`."""
+"""A sample of what `make faults` does, and what it once found; a little of `make soak`."""
 
 import os
 import shutil
@@ -15,11 +15,10 @@ pytestmark = [
 ]
 
 
-def faults(*words: str) -> None:
-    """Run the injector in a process of its own, which becomes the parent of all orphans. All injections have to end
-    well."""
+def run(module: str, *words: str) -> None:
+    """Run it in a process of its own, which becomes the parent of all orphans. Everything has to end well."""
     done = subprocess.run(
-        [sys.executable, "-m", "faults.faults", "--jobs", "1", *words],
+        [sys.executable, "-m", module, *words],
         cwd=ROOT / "tests",
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
@@ -31,7 +30,12 @@ def faults(*words: str) -> None:
 
 @pytest.mark.slow
 def test_a_sample() -> None:
-    faults("-n", "4")
+    run("faults.faults", "--jobs", "1", "-n", "4")
+
+
+@pytest.mark.slow
+def test_a_little_of_make_soak() -> None:
+    run("faults.soak", "--kills", "1", "--lives", "2", "--at-once", "15", "--execs", "10")
 
 
 #: Each was a finding. scene, injections, what was wrong.
@@ -45,10 +49,12 @@ FOUND = [
     ("rich-create", r"0 write .*errno ENOMEM socket", "the pid file of a process that was not to be was left"),
     ("run", r"0 newfstatat .*state", "the error did not say what could not be looked at"),
     ("state", r"0 read .*EIO /proc/.*stat", "the error did not say what could not be read"),
+    ("create", r"0 mkdirat .*SIGINT /sys/fs", "a cgroup was left where SIGINT came as it was made"),
+    ("create", r"0 openat .*EACCES /sys/fs/cgroup/[cu]", "a cgroup was left in a hierarchy that was given up half-way"),
     ("rich-create", r"pyrunc-cache", "a cache of filters that could not be looked at was an error"),
 ]
 
 
 @pytest.mark.parametrize(("scene", "which"), [it[:2] for it in FOUND], ids=[it[2] for it in FOUND])
 def test_found_once(scene: str, which: str) -> None:
-    faults("--scene", scene, "--only", which)
+    run("faults.faults", "--jobs", "1", "--scene", scene, "--only", which)

@@ -199,12 +199,15 @@ class World:
 
     def program_pid(self) -> int:
         """The process that executes the container's program, 0: there is none."""
-        return next((pid for pid in self.processes() if _name(pid) == "sleep"), 0)
+        return next(iter(self.named("sleep")), 0)
+
+    def named(self, name: str) -> list[int]:
+        """The processes that execute a program."""
+        return [pid for pid in self.processes() if _name(pid) == name]
 
     def clear(self) -> None:
         """Take away by hand all that is left."""
-        for name in ("ran", "exec"):
-            (self.bundle.rootfs / name).unlink(missing_ok=True)
+        self.clear_marks()
         self.forget_pid_files()
         self.pid_file.unlink(missing_ok=True)
         for pid in self.processes():
@@ -218,6 +221,11 @@ class World:
                 below.rmdir()
             Path(path).rmdir()
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def clear_marks(self) -> None:
+        """What programs have left."""
+        for name in ("ran", "exec"):
+            (self.bundle.rootfs / name).unlink(missing_ok=True)
 
     def forget_pid_files(self) -> None:
         """Unfinished ones, which a kill -9 leaves."""

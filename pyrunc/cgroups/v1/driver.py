@@ -96,12 +96,15 @@ class V1Manager(Manager):
             return
         from pyrunc.cgroups import make
 
+        before = len(self.made)
         try:
             self.fd = make.make(self.host, self.path, [], self.made, leaf=not self.sub)
             self._delegate()
         except OSError as error:
             if error.errno not in REFUSED:
                 raise
+            super().close()
+            self._unmake(before)
             log.debug(f"no cgroup: {self.path}: {strerror(error.errno or 0)}")
             self.host = detect.Host(self.host.mode, "", ())
             self.path = path_of(self.paths, "freezer") or next(iter(self.paths.values()))
@@ -110,6 +113,7 @@ class V1Manager(Manager):
         from pyrunc.cgroups.v1 import make
 
         path = self.paths[found.key]
+        before = len(self.made)
         try:
             fd = make.walk(found, path, self.made)
         except OSError as error:
@@ -119,6 +123,7 @@ class V1Manager(Manager):
                 from pyrunc.cgroups import explain
 
                 raise explain.refused(path, self.rootless, self.explicit, error) from None
+            self._unmake(before)
             log.debug(f"no cgroup: {path}: {strerror(error.errno or 0)}")
             del self.paths[found.key]
             if self.path == path:
@@ -132,13 +137,13 @@ class V1Manager(Manager):
 
         return [it for it in writes.writes(self.resources) if not it.optional]
 
-    def _unmake(self) -> None:
-        for path in reversed(self.made):
+    def _unmake(self, since: int = 0) -> None:
+        for path in reversed(self.made[since:]):
             try:
                 posix.rmdir(path)
             except OSError as error:
                 log.debug(f"remove cgroup {path}: {strerror(error.errno or 0)}")
-        self.made.clear()
+        del self.made[since:]
 
     def close(self) -> None:
         for fd in self.fds.values():

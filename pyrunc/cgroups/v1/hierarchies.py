@@ -3,10 +3,8 @@
 Import cost: posix.
 """
 
-import posix
-
-from pyrunc.cgroups import files
 from pyrunc.cgroups.make import split
+from pyrunc.kernel.files import read_file
 
 ESCAPES = ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\"))
 
@@ -71,13 +69,9 @@ def _below(path: str, top: str) -> str:
 def mounted() -> "list[Hierarchy]":
     """Those of this process; none where /proc cannot be read."""
     try:
-        fd = posix.open("/proc/self", files.DIRECTORY)
+        return parse(read_file("/proc/self/mountinfo"), read_file("/proc/self/cgroup"))
     except FileNotFoundError:
         return []  # no /proc
-    try:
-        return parse(files.read(fd, "mountinfo"), files.read(fd, "cgroup"))
-    finally:
-        posix.close(fd)
 
 
 def locate(cgroups_path: str, id: str, hierarchy: Hierarchy) -> str:

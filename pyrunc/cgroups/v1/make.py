@@ -1,6 +1,7 @@
 """Making a container's group in one hierarchy."""
 
 import posix
+from errno import EEXIST
 
 from pyrunc.cgroups import files, tree
 from pyrunc.cgroups.v1.hierarchies import Hierarchy
@@ -18,11 +19,13 @@ def walk(found: Hierarchy, path: str, made: "list[str]") -> int:
     try:
         for name in path[len(found.mount) :].strip("/").split("/"):
             here = f"{here}/{name}"
+            made.append(here)  # before it is there: SIGINT may come in between
             try:
                 posix.mkdir(name, 0o755, dir_fd=fd)
-                made.append(here)
-            except FileExistsError:
-                pass
+            except OSError as error:
+                made.pop()
+                if error.errno != EEXIST:
+                    raise
             child = files.open_dir(name, fd)
             try:
                 if "cpuset" in found.names:
