@@ -28,6 +28,7 @@ DOING = {
     "descriptor": "look at state directory",
     "in_user_namespace": "read /proc/self/uid_map",
     "make_gate": "make the fifos in",
+    "on_null": "look at standard input, output and error (fstat)",
     "pair": "make a session with pyrunc-init (socketpair)",
     "raise_hard_limits": "raise a limit of the container's process (prlimit)",
     "read_file": "read",

@@ -37,7 +37,7 @@ def run(globals_: "Globals", request: "CreateRequest") -> int:
     try:
         creation.release_lock()
         after_start(creation.store, creation.state)
-    except Error:
+    except BaseException:
         creation.end()
         raise
     pid, notify = creation.pid, creation.prepared.notify

@@ -9,7 +9,8 @@ microseconds of CLOCK_MONOTONIC, with three decimals. Cold.
 import posix
 
 from pyrunc.config.strict import dumps
-from pyrunc.errors import from_os_error
+from pyrunc.errors import strerror
+from pyrunc.log import log
 from pyrunc.machine.describe import reason
 
 TYPE_CHECKING = False
@@ -20,7 +21,8 @@ HOST = "pyrunc"
 
 
 def write(path: str, trace: "Trace") -> None:
-    """Write the trace to a file, which is made or replaced. Raises Error."""
+    """Write the trace to a file, which is made or replaced. A failure is a warning: the container is there by then, and
+    has to be waited for."""
     data = dumps(document(trace)).encode() + b"\n"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
     try:
@@ -31,8 +33,7 @@ def write(path: str, trace: "Trace") -> None:
         finally:
             posix.close(fd)
     except OSError as error:
-        error.filename = path
-        raise from_os_error("write the trace to", error) from None
+        log.warning(f"the trace is not written to {path}: {strerror(error.errno or 0)}")
 
 
 def document(trace: "Trace") -> "dict[str, object]":

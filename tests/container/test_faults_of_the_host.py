@@ -326,3 +326,11 @@ def test_a_cgroup_that_cannot_be_opened_is_not_gone(running: str, runtime: Runti
     done = injected(runtime, "openat,open:error=EMFILE", "ps", running, options=["-P", group])
     assert done.returncode == 1
     assert f"{group}: too many open files" in done.stderr
+
+
+def test_a_trace_that_cannot_be_written_is_a_warning(runtime: Runtime, bundle: MakeBundle) -> None:
+    """The program runs by then: it is waited for, and its exit status is that of `run`."""
+    done = runtime.call("run", "-b", str(bundle().shell("sleep 0.3; exit 7").path), "--trace", "/dev/full", "traced")
+    assert done.returncode == 7, done.stderr
+    assert "the trace is not written to /dev/full: no space left on device" in done.stderr
+    assert "container does not exist" in runtime.call("state", "traced").stderr

@@ -189,7 +189,8 @@ def injections(scene: str, calls: Sequence[Call]) -> Iterator[Injection]:
             errnos = ON_SOCKETS.get(call.name, errnos)
         elif call.path.startswith(("pipe:", "anon_inode:")) or any(word in call.path for word in _VIRTUAL):
             errnos = ON_PIPES.get(call.name, errnos)
-        if call.name == "close" and not (call.path[:1] == "/" and call.path in written) or "memfd:" in call.path:
+        on_disk = call.path[:1] == "/" and "memfd:" not in call.path
+        if call.name == "close" and not (on_disk and call.path in written):
             errnos = ""  # nothing is lost
         for name in errnos.split():
             if name == "EINTR" and call.role != "0":

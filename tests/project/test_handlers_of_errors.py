@@ -34,6 +34,7 @@ NOT_NAMED: dict[str, tuple[int, str]] = {
     "make.py:enable": (2, "make() looks whether a limit needs it, and explains"),
     "tree.py:kill": (2, "the walk kills without a freezer, and SIGKILL ends frozen processes"),
     "update.py:_restore": (1, "roll-back after an error, reported for each file"),
+    "trace.py:write": (1, "reported; the container is there by then"),
     "criu_rpc.py:call": (1, "raised once criu knows"),
     "criu_rpc.py:failed": (1, "criu's log, for an error's text"),
     "cli.py:main": (2, "the last one: everything is reported"),
