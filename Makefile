@@ -19,6 +19,7 @@ EMBEDDED := build/embedded/pyrunc
 BUNDLES := hello limits userns terminal
 
 .PHONY: run test test-all attack faults soak lint bench conformance test-engines setup build embedded bundles install uninstall release clean
+.PHONY: deb
 
 run: embedded bundles
 	@$(PYTHON) tools/run_hello.py $(EMBEDDED)
@@ -78,6 +79,10 @@ endif
 
 uninstall:
 	@$(PYTHON) tools/install.py uninstall '$(DESTDIR)' '$(PREFIX)'
+
+# The package for the Debian that this is; it wants debian/control's Build-Depends installed, and fetches nothing.
+deb: setup
+	@$(BIN)/python tools/deb.py build
 
 # RELEASE_ARGS='0.1.0 --dry-run': what a release does, but for the signature, the tag and dist/.
 release: setup-test

@@ -4,7 +4,9 @@ executable.
 elf(5); the processor supplements of the System V ABI for the numbers of relocations.
 """
 
+import re
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -256,3 +258,15 @@ def save(stage: bytes, memory: Iterable[tuple[int, bytes]]) -> bytes:
     struct.pack_into("<Q", output, 40, 0)  # e_shoff
     struct.pack_into("<HH", output, 60, 0, 0)  # e_shnum, e_shstrndx
     return bytes(output)
+
+
+def glibc(program: bytes) -> str:
+    """The C library that a program needs: the highest version of its symbols, as 2.36."""
+    found = re.findall(rb"\0GLIBC_2\.(\d+)(?=[.\0])", program)
+    return f"2.{max(map(int, found))}"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] != ["glibc"]:
+        raise SystemExit("usage: python tools/executable.py glibc PROGRAM")
+    print(glibc(Path(sys.argv[2]).read_bytes()))

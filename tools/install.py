@@ -12,7 +12,8 @@ DESTDIR, empty or a staging directory, goes before PREFIX and is nowhere in what
 are those of this interpreter's environment: nothing is fetched.
 
 Environment: LIBRARIES=system leaves them out, and takes those that the distribution has for its Python.
-PYRUNC_INSTALLATION is a name in place of the number, for packages, whose files are to keep their paths.
+PYRUNC_INSTALLATION is a name in place of the number, for packages, whose files are to keep their paths, and which
+compile modules when they are installed.
 PYRUNC_FORM and the others of tools/build_embedded.py.
 """
 
@@ -190,9 +191,9 @@ def build(target: Path, home: str) -> str:
     (target / "pyvenv.cfg").write_text(
         f"home = {Path(build_parts.base_interpreter()).parent}\ninclude-system-site-packages = {str(shared).lower()}\n"
     )
-    # Their names in tracebacks are those of where they will be.
+    # Their names in tracebacks are those of where they will be. Packages compile when they are installed.
     final = f"{home}/lib/{VERSION}/site-packages"
-    if not compileall.compile_dir(site, ddir=final, quiet=2):
+    if not os.environ.get("PYRUNC_INSTALLATION") and not compileall.compile_dir(site, ddir=final, quiet=2):
         raise SystemExit("install: a module cannot be compiled")
     subprocess.run([target / "bin/pyrunc", "--version"], env={}, stdout=subprocess.DEVNULL, check=True)
     return "with CPython embedded" if embedded else 'a script: see docs/design.md, "The two forms"'
