@@ -41,7 +41,7 @@ MS_REC, MS_PRIVATE = 0x4000, 0x40000
 SYS_RT_SIGACTION = {"x86_64": 13, "aarch64": 134}
 # Python that decides, and no container: what these say is the same on every machine, so the guest, which is
 # slower, does not say it again unless it is asked for everything (--everywhere).
-SAME_ANYWHERE = ("cli", "config", "conformance", "engines", "features", "project", "test_layers.py")
+SAME_ANYWHERE = ("cli", "config", "conformance", "engines", "features", "packaging", "project", "test_layers.py")
 # Of the C library's threads: sigaction(3) refuses them, and posix_spawn(3) leaves them ignored.
 LIBC_SIGNALS = (32, 33)
 

@@ -15,7 +15,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -59,8 +59,10 @@ def name_distribution(tree: Path) -> None:
     if text.startswith(f"pyrunc ({said}-1)"):
         changes.write_text(text.replace(f"({said}-1)", f"({said}-1{word})", 1))
         return
-    date = format_datetime(datetime.datetime.fromtimestamp(version.epoch(), datetime.UTC))
-    signer = next(line for line in text.splitlines() if line.startswith(" -- ")).partition(">")[0]
+    signer, _, before = next(line for line in text.splitlines() if line.startswith(" -- ")).partition(">")
+    # Without git, the time is the least that lintian takes.
+    time = max(version.epoch(), int(parsedate_to_datetime(before).timestamp()) + 1)
+    date = format_datetime(datetime.datetime.fromtimestamp(time, datetime.UTC))
     title = f"pyrunc ({debian_version(said)}-1{word}) unstable; urgency=medium"
     changes.write_text(f"{title}\n\n  * A build of {said}.\n\n{signer}>  {date}\n\n{text}")
 
