@@ -12,11 +12,12 @@ from pyrunc.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyrunc.state.store import Store
 
-FORMAT = 2  # of state.json
+FORMAT = 2  # of state.json; see formats.py
 
 
 class State:
@@ -241,14 +242,36 @@ class Damaged(Error):
         super().__init__(message, hint=f'"pyrunc delete --force {id}" removes what can be found of it')
 
 
-def parse(id: str, data: bytes) -> State:
-    """The State that a state.json says. Errors: Damaged: it is no document of ours, or not whole."""
+def _of_another_format(id: str, document: object, read: "Callable[[str, str], bytes | None]") -> "dict[str, Any]":
+    """A state.json that another version of pyrunc wrote, as this one writes it. Errors: Damaged."""
+    from pyrunc.state import formats
+
+    if isinstance(document, dict) and type(document.get("format")) is int:
+        number = document["format"]
+        if number > FORMAT:
+            text = f"it has format {number}, which a newer one wrote"
+            raise Damaged(id, f"state.json of container {id} is not one that this pyrunc can read: {text}")
+        try:
+            config = formats.configuration(id, read(id, "config.json"))
+        except Error as error:
+            raise Damaged(id, error.message) from None
+        now_so = formats.migrated(document, FORMAT, config)
+        if now_so is not None:
+            return now_so
+    raise Damaged(id, f"state.json of container {id} is not one that this pyrunc can read")
+
+
+def parse(id: str, data: bytes, read: "Callable[[str, str], bytes | None]") -> State:
+    """The State that a state.json says. Errors: Damaged: it is no document of ours, or not whole.
+
+    read: Store.read, for what a state.json of an earlier format does not say.
+    """
     try:
         document = strict.loads(data, f"state.json of container {id}")
     except Error as error:
         raise Damaged(id, error.message) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise Damaged(id, f"state.json of container {id} is not one that this pyrunc can read")
+        document = _of_another_format(id, document, read)
     for name, kind in _MEMBERS.items():
         if type(document.get(name)) is not kind:
             raise Damaged(id, f"state.json of container {id} is damaged: no valid {name}")

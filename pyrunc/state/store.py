@@ -78,7 +78,7 @@ class Store:
                 raise NotFound(MISSING)
             state = State(id, created=now(posix.stat(id, dir_fd=root).st_ctime_ns))
         else:
-            state = parse(id, data)
+            state = parse(id, data, self.read)
         state._store = self
         return state
 
