@@ -10,6 +10,7 @@ BENCH_ARGS ?=
 ATTACK_ARGS ?=
 LIBRARIES ?=
 RELEASE_ARGS ?=
+PACKAGING_ARGS ?=
 FAULTS_ARGS ?=
 SOAK_ARGS ?=
 
@@ -19,7 +20,7 @@ EMBEDDED := build/embedded/pyrunc
 BUNDLES := hello limits userns terminal
 
 .PHONY: run test test-all attack faults soak lint bench conformance test-engines setup build embedded bundles install uninstall release clean
-.PHONY: deb
+.PHONY: deb test-packaging
 
 run: embedded bundles
 	@$(PYTHON) tools/run_hello.py $(EMBEDDED)
@@ -87,6 +88,10 @@ deb: setup
 # RELEASE_ARGS='0.1.0 --dry-run': what a release does, but for the signature, the tag and dist/.
 release: setup-test
 	@$(BIN)/python tools/release.py $(RELEASE_ARGS)
+
+# On clean roots of Debian 12 and 13, which it makes once with mmdebstrap; some ten minutes.
+test-packaging: setup-all
+	@$(BIN)/python tests/packaging/run.py $(PACKAGING_ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .stamps $(VENV)

@@ -1,9 +1,11 @@
 """Build steps that pyproject.toml cannot say: the C programs, the validator, the launcher."""
 
+import platform
 import sys
 from pathlib import Path
 
 from setuptools import Command, Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -11,6 +13,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import build_embedded  # noqa: E402
 import build_parts  # noqa: E402
+import executable  # noqa: E402
 import sdist  # noqa: E402
 import version  # noqa: E402
 
@@ -51,7 +54,30 @@ class BuildScripts(Command):
         package = Path(str(self.build_lib)) / "pyrunc"
         if not (package / "config/schema/_validator.py").exists():
             package = ROOT / "pyrunc"  # an editable installation
-        build_embedded.build_or_script(Path(str(self.build_dir)) / "pyrunc", package)
+        build_embedded.build_or_script(self.program(), package)
+        if not self.is_executable():
+            self.program().write_text(build_parts.wheel_launcher())
+
+    def program(self) -> Path:
+        return Path(str(self.build_dir)) / "pyrunc"
+
+    def is_executable(self) -> bool:
+        """Whether what was built is the executable."""
+        return self.program().read_bytes()[:4] == b"\x7fELF"
+
+
+class Wheel(bdist_wheel):
+    """A wheel whose tag says what is in it: the executable, for one version of Python and what C library it needs, or
+    the script, for any version. So pip takes the executable only where it runs."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        scripts = self.get_finalized_command("build_scripts")
+        machine = platform.machine()
+        if not scripts.is_executable():
+            return "py3", "none", f"linux_{machine}"
+        python = "cp{}{}".format(*sys.version_info)
+        library = executable.glibc(scripts.program().read_bytes()).replace(".", "_")
+        return python, python, f"manylinux_{library}_{machine}"
 
 
 class PlatformDistribution(Distribution):
@@ -63,7 +89,12 @@ class PlatformDistribution(Distribution):
 
 setup(
     version=version.version(),
-    cmdclass={"build_py": BuildPython, "build_scripts": BuildScripts, "sdist": sdist.SourceArchive},
+    cmdclass={
+        "build_py": BuildPython,
+        "build_scripts": BuildScripts,
+        "bdist_wheel": Wheel,
+        "sdist": sdist.SourceArchive,
+    },
     distclass=PlatformDistribution,
     scripts=["tools/build_parts.py"],  # the build step above puts the launcher in its place
 )

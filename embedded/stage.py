@@ -121,9 +121,18 @@ class Finder:
             self.owners |= {0, posix.geteuid(), posix.stat("/proc/self/exe").st_uid}
         except FileNotFoundError:
             raise Damaged("cannot tell where pyrunc is installed: is /proc mounted?") from None
+        prefix = program.rpartition("/")[0].rpartition("/")[0]
         if self.site[0] != "/":
-            beside = program.rpartition("/")[0].rpartition("/")[0] + "/" + self.site
-            self.site = beside if self.is_there(beside) or not self.installed else self.installed
+            beside = prefix + "/" + self.site
+            # Debian's pip puts packages of the system's Python into the other.
+            for site in (beside, beside.replace("/site-packages", "/dist-packages"), self.installed):
+                if site and self.is_there(site):
+                    self.site = site
+                    break
+            else:
+                self.site = beside
+        if not self.is_there(self.path[0], "/os.py"):
+            self.path = self.library_of(prefix) or self.path
         sys.path[:] = [self.site, *self.path]
         for name, module in sys.modules.items():
             if name in self.modules:
@@ -133,6 +142,23 @@ class Finder:
         if not self.is_there(self.path[0], "/os.py"):
             version = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
             raise Damaged(f"{self.path[0]} is not there: install {version}, or build pyrunc anew for another")
+
+    def library_of(self, prefix: str) -> "tuple[str, ...]":
+        """The standard library of the environment that the executable was installed into, as a wheel; () if none is
+        there. It is of the same version: a wheel is of one (pyvenv.cfg: Python's documentation of venv).
+        """
+        homes = [prefix]
+        try:
+            with open_(f"{prefix}/pyvenv.cfg", encoding="utf-8") as lines:
+                values = dict(line.replace(" ", "").strip().split("=", 1) for line in lines if "=" in line)
+            homes.insert(0, values["home"].rpartition("/")[0])
+        except (FileNotFoundError, KeyError):
+            pass
+        for home in homes:
+            library = f"{home}/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+            if self.is_there(library, "/os.py"):
+                return library, f"{library}/lib-dynload"
+        return ()
 
     @staticmethod
     def is_there(directory: str, file: str = "/pyrunc") -> bool:

@@ -1,6 +1,7 @@
 """Where packages that are not pyrunc's own come from.
 
-pyrunc is started with `-I -S`, so the interpreter has no site-packages. Cold code that needs
+None of them is needed to run a container; each is asked for when a configuration needs it, and `install` says how to
+get it. pyrunc is started with `-I -S`, so the interpreter has no site-packages. Cold code that needs
 jsonschema, python-prctl, pyroute2, jeepney or pyseccomp calls `enable()` first:
 
     from pyrunc import thirdparty
@@ -13,12 +14,28 @@ Import cost: nothing until `enable()` is called, which then imports `os` and `si
 
 import sys
 
+HOW = {
+    "jsonschema": ("python3-jsonschema", "explain"),
+    "prctl": ("python3-prctl", "prctl"),
+    "pyroute2": ("python3-pyroute2", "netdev"),
+    "jeepney": ("python3-jeepney", "systemd"),
+    "pyseccomp": ("", "seccomp"),
+}
+"""Module → Debian's package, "" if there is none, and the extra of pyrunc's that pip takes."""
+
+
+def install(module: str) -> str:
+    """How to get a package that is not there, for a hint."""
+    package, extra = HOW[module]
+    apt = f"`apt install {package}`, or " if package else ""
+    return f"install {module}: {apt}`pip install 'pyrunc[{extra}]'`"
+
 
 def enable() -> None:
     """Append the environment's package directories to sys.path, once.
 
     Installed, they are the directory that pyrunc itself lies in; in a checkout those of its
-    .venv. An environment made with access to the system's packages gets these as well.
+    .venv. Where that is no environment, or one made with access to the system's packages, these as well.
     Code in .pth files is not run. Under an interpreter started with `site` (a test run, an
     embedding program) nothing happens: the caller has decided what can be imported.
     """
@@ -29,7 +46,7 @@ def enable() -> None:
 
     parent = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    if os.path.basename(parent) == "site-packages":
+    if os.path.basename(parent) in ("site-packages", "dist-packages"):
         prefix = os.path.dirname(os.path.dirname(os.path.dirname(parent)))
     else:
         prefix = parent + "/.venv"
@@ -42,7 +59,7 @@ def enable() -> None:
 
 
 def _sees_the_system(file: str) -> bool:
-    """Whether a pyvenv.cfg says that its environment includes the system's packages."""
+    """Whether a pyvenv.cfg says that its environment includes the system's packages, or is not there."""
     try:
         with open(file, encoding="utf-8") as lines:
             for line in lines:
@@ -50,5 +67,5 @@ def _sees_the_system(file: str) -> bool:
                 if key.strip().lower() == "include-system-site-packages":
                     return value.strip().lower() == "true"
     except FileNotFoundError:
-        pass
+        return True
     return False

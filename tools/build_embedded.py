@@ -186,7 +186,8 @@ def run_stage(directory: Path, stage: Path, seed: str, hot: str, noted: str) -> 
 
 def identify(command: list[str], library: Path, found: bytes, sources: list[Path]) -> str:
     """A text that is another one when the result would be."""
-    digest = hashlib.sha256("\0".join(command).encode())
+    # Where the sources lie is of no consequence.
+    digest = hashlib.sha256("\0".join(command).replace(str(ROOT), "").encode())
     digest.update(hashlib.sha256(found).digest())
     for file in (*sources, library):
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())

@@ -44,8 +44,21 @@ while True:
     except OSError:
         break
     path = link if link[0] == "/" else path.rpartition("/")[0] + "/" + link
-prefix = path.rpartition("/")[0].rpartition("/")[0]
-sys.path.insert(0, prefix + "/lib/python%d.%d/site-packages" % sys.version_info[:2])"""
+site = path.rpartition("/")[0].rpartition("/")[0] + "/lib/python%d.%d/site-packages" % sys.version_info[:2]
+# Debian's pip puts packages of the system's Python into the other.
+sys.path[:0] = [site, site.replace("/site-packages", "/dist-packages")]"""
+
+# pip writes the interpreter of the environment, without its options, into the first line.
+WHEEL = """\
+#!python
+import sys
+import posix
+if not sys.flags.isolated or not sys.flags.no_site:
+    posix.execv(sys.executable, [sys.executable, "-IS", __file__, *sys.argv[1:]])
+{locate}
+from pyrunc.cli import main
+sys.exit(main())
+"""
 
 
 def base_interpreter() -> str:
@@ -69,6 +82,11 @@ def launcher_text(package_parent: Path | None = None) -> str:
     else:
         locate = f"sys.path.insert(0, {str(package_parent)!r})"
     return LAUNCHER.format(interpreter=base_interpreter(), locate=locate)
+
+
+def wheel_launcher() -> str:
+    """The text of the script in a wheel: the environment's interpreter is not known yet."""
+    return WHEEL.format(locate=LOCATE_INSTALLED)
 
 
 def write_launcher(target: Path, package_parent: Path | None = None) -> None:

@@ -1,6 +1,6 @@
 """pyrunc's dependencies, for another environment's site-packages.
 
-`copy_all` copies each distribution that pyproject.toml's run-time dependencies lead to, file by file as
+`copy_all` copies each distribution that pyproject.toml's run-time extras lead to, file by file as
 recorded at its installation (by pip, or by dpkg where it is Debian's package). No network, and no tools for tests or
 builds.
 """
@@ -12,18 +12,20 @@ import tomllib
 from importlib.metadata import Distribution, PackageNotFoundError, PathDistribution, distribution
 from pathlib import Path, PurePath
 
+import requirements
+
 ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
-def closure(requirements: list[str]) -> dict[str, Distribution]:
-    """The installed distributions that the requirements need, by normalised name.
+def closure(wanted: list[str]) -> dict[str, Distribution]:
+    """The installed distributions that requirements need, by normalised name.
 
     Requirements of extras are not followed; those that environment markers exclude are not
     installed here, and so not found, which is their purpose.
     """
     found: dict[str, Distribution] = {}
-    pending = list(requirements)
+    pending = list(wanted)
     direct = len(pending)
     while pending:
         requirement = pending.pop(0)
@@ -68,6 +70,6 @@ def packaged(source: Distribution, place: Path) -> list[PurePath]:
 def copy_all(target: Path, without: tuple[str, ...] = ()) -> None:
     """Copy what this environment has of them. Errors: PackageNotFoundError, if one is missing."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for name, found in closure(project["dependencies"]).items():
+    for name, found in closure(requirements.optional(project, requirements.RUNTIME)).items():
         if name not in without:
             copy(found, target)

@@ -155,7 +155,7 @@ class SystemdManager(fs.Manager):
         except ModuleNotFoundError as error:
             raise Error(
                 f"systemd cannot be asked: {error}",
-                hint="install the Python package jeepney, or do without --systemd-cgroup",
+                hint=f"{thirdparty.install('jeepney')}; or do without --systemd-cgroup",
             ) from None
 
         return Systemd(self.user)

@@ -72,7 +72,9 @@ def explain(value: object, root: str, what: str) -> ConfigError | None:
     except ImportError as absent:
         return ConfigError(
             f"{what}: does not follow the runtime specification",
-            hint=f"{absent.name} would tell where, if it were installed",
+            hint=f"to be told where, {thirdparty.install('jsonschema')}"
+            if absent.name == "jsonschema"
+            else f"{absent.name} would tell where, if it were installed",
         )
     found: ValidationError | None = None
     for error in checker.iter_errors(value):

@@ -102,4 +102,5 @@ def become_subreaper() -> None:
     except (ImportError, OSError) as error:
         from pyrunc.log import log
 
-        log.debug(f"orphans of the container are left to init: {error}")
+        how = f"; {thirdparty.install('prctl')}" if isinstance(error, ImportError) else ""
+        log.debug(f"orphans of the container are left to init: {error}{how}")

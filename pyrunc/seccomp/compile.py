@@ -63,7 +63,9 @@ def binding(pointer: str = "") -> "ModuleType":
         raise Error(
             f"seccomp: cannot load libseccomp: {error}",
             pointer=pointer,
-            hint="install libseccomp2 and the Python package pyseccomp",
+            hint=thirdparty.install("pyseccomp")
+            if isinstance(error, ModuleNotFoundError)
+            else "install libseccomp2: `apt install libseccomp2`",
         ) from None
     module: ModuleType = pyseccomp
     return module

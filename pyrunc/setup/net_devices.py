@@ -26,8 +26,15 @@ from pyrunc.setup.failures import step_errors
 
 thirdparty.enable()
 
-from pyroute2 import IPRoute  # noqa: E402
-from pyroute2.netlink.exceptions import NetlinkError  # noqa: E402
+try:
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+except ModuleNotFoundError as error:
+    raise Error(
+        f"network devices cannot be moved: {error}",
+        pointer="/linux/netDevices",
+        hint=thirdparty.install("pyroute2"),
+    ) from None
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
