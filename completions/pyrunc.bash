@@ -102,7 +102,7 @@ _pyrunc() {
         validate:--format) _pyrunc_values 'text json'; return ;;
     esac
     case $command in
-        '') _pyrunc_values '--debug --log-level --log --log-format --root --criu --systemd-cgroup --cgroup-manager --rootless --version -v -V audit checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update validate help' ;;
+        '') _pyrunc_values '--debug --log-level --log --log-format --root --criu --systemd-cgroup --cgroup-manager --rootless --version -v -V audit checkpoint create delete events exec features kill list metrics pause plan ps restore resume run spec start state update validate help' ;;
         audit)
             case $cur in
                 -*) _pyrunc_values '--format --help' ;;
@@ -146,6 +146,11 @@ _pyrunc() {
         list)
             case $cur in
                 -*) _pyrunc_values '--format -f --quiet -q --help' ;;
+                *) COMPREPLY=() ;;
+            esac ;;
+        metrics)
+            case $cur in
+                -*) _pyrunc_values ' --help' ;;
                 *) COMPREPLY=() ;;
             esac ;;
         pause)
@@ -203,7 +208,7 @@ _pyrunc() {
                 -*) _pyrunc_values '--strict --format --help' ;;
                 *) [ "$arguments" -gt 0 ] || _pyrunc_values directories ;;
             esac ;;
-        help) _pyrunc_values 'audit checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update validate' ;;
+        help) _pyrunc_values 'audit checkpoint create delete events exec features kill list metrics pause plan ps restore resume run spec start state update validate' ;;
     esac
 }
 

@@ -29,8 +29,8 @@ else:
 
 
 COMMANDS = (
-    *("audit", "checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause"),
-    *("plan", "ps", "restore", "resume", "run", "spec", "start", "state", "update", "validate"),
+    *("audit", "checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "metrics"),
+    *("pause", "plan", "ps", "restore", "resume", "run", "spec", "start", "state", "update", "validate"),
 )
 
 GLOBAL_FLAGS = (

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pyrunc.logservice import Service
 
 
-
 class Log:
     """Where messages go. `path` None is standard error.
 

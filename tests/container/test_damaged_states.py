@@ -176,9 +176,7 @@ def test_a_damaged_configuration_beside_a_good_state(
 
 
 @pytest.mark.parametrize("make", [lambda path: path.write_text("x"), lambda path: path.symlink_to("/etc")])
-def test_what_is_no_directory_has_the_name(
-    make: Callable[[Path], None], runtime: Runtime, bundle: MakeBundle
-) -> None:
+def test_what_is_no_directory_has_the_name(make: Callable[[Path], None], runtime: Runtime, bundle: MakeBundle) -> None:
     runtime.root.mkdir(exist_ok=True)
     place = runtime.root / "taken"
     make(place)
