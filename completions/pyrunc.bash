@@ -45,6 +45,7 @@ _pyrunc() {
         create:--pid-file) _pyrunc_values 'files'; return ;;
         create:--preserve-fds) COMPREPLY=(); return ;;
         create:--trace) _pyrunc_values 'files'; return ;;
+        doctor:--format) _pyrunc_values 'text json'; return ;;
         events:--interval) COMPREPLY=(); return ;;
         exec:--console-socket) _pyrunc_values 'files'; return ;;
         exec:--pidfd-socket) _pyrunc_values 'files'; return ;;
@@ -102,7 +103,7 @@ _pyrunc() {
         validate:--format) _pyrunc_values 'text json'; return ;;
     esac
     case $command in
-        '') _pyrunc_values '--debug --log-level --log --log-format --root --criu --systemd-cgroup --cgroup-manager --rootless --version -v -V audit checkpoint create delete events exec features kill list metrics pause plan ps restore resume run spec start state update validate help' ;;
+        '') _pyrunc_values '--debug --log-level --log --log-format --root --criu --systemd-cgroup --cgroup-manager --rootless --version -v -V audit checkpoint create delete doctor events exec features kill list metrics pause plan ps restore resume run spec start state update validate help' ;;
         audit)
             case $cur in
                 -*) _pyrunc_values '--format --help' ;;
@@ -122,6 +123,11 @@ _pyrunc() {
             case $cur in
                 -*) _pyrunc_values '--force -f --regex -r --help' ;;
                 *) [ "$arguments" -gt 0 ] || _pyrunc_values ids ;;
+            esac ;;
+        doctor)
+            case $cur in
+                -*) _pyrunc_values '--format --help' ;;
+                *) COMPREPLY=() ;;
             esac ;;
         events)
             case $cur in
@@ -208,7 +214,7 @@ _pyrunc() {
                 -*) _pyrunc_values '--strict --format --help' ;;
                 *) [ "$arguments" -gt 0 ] || _pyrunc_values directories ;;
             esac ;;
-        help) _pyrunc_values 'audit checkpoint create delete events exec features kill list metrics pause plan ps restore resume run spec start state update validate' ;;
+        help) _pyrunc_values 'audit checkpoint create delete doctor events exec features kill list metrics pause plan ps restore resume run spec start state update validate' ;;
     esac
 }
 

@@ -29,7 +29,7 @@ else:
 
 
 COMMANDS = (
-    *("audit", "checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "metrics"),
+    *("audit", "checkpoint", "create", "delete", "doctor", "events", "exec", "features", "kill", "list", "metrics"),
     *("pause", "plan", "ps", "restore", "resume", "run", "spec", "start", "state", "update", "validate"),
 )
 

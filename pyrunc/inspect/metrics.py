@@ -5,6 +5,7 @@ family without samples is left out: a container without a limit has no sample fo
 """
 
 from collections.abc import Iterable, Mapping
+from errno import ENODEV, ENOENT
 from typing import Any
 
 from pyrunc.cgroups.stats import NO_LIMIT
@@ -48,7 +49,7 @@ def metrics(states: Iterable[State]) -> str:
     for state in states:
         try:
             samples = list(_samples(state))
-        except (Error, OSError) as error:
+        except Error as error:
             log.warning(f"{state.id} is left out: {error}")
             continue
         for family, labels, value in samples:
@@ -84,7 +85,9 @@ def _samples(state: State) -> Iterable[Sample]:
         return
     try:
         data: dict[str, Any] = manager.stats()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (ENOENT, ENODEV):
+            raise
         return  # it has ended meanwhile
     finally:
         manager.close()

@@ -23,6 +23,15 @@ def waits_for_us(fd: int) -> int:
     return holder if holder in ancestors and ancestors[holder] != sessions[0] else 0
 
 
+def holder_of(path: str) -> int:
+    """The process that holds the lock of a container's directory; 0 where nobody does, or where it cannot be known."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    try:
+        return _holder(fd)
+    finally:
+        posix.close(fd)
+
+
 def _holder(fd: int) -> int:
     """proc_locks(5): `1: FLOCK  ADVISORY  WRITE 4711 fe:01:1234 0 EOF`."""
     status = posix.fstat(fd)
