@@ -16,7 +16,7 @@ from errno import EACCES, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM
 
 from pyrunc.config.annotation_names import KEEP_GROUPS
 from pyrunc.errors import INIT, SETUP, Error
-from pyrunc.kernel.files import read_file
+from pyrunc.kernel.files import read_file, read_sent
 from pyrunc.kernel.uapi import CLONE_NEWUSER
 from pyrunc.machine.ops import Label, Program, Step, conversation
 from pyrunc.plan.console import Console
@@ -24,7 +24,7 @@ from pyrunc.plan.create import finish
 from pyrunc.plan.filesystem.devices import Node
 from pyrunc.plan.filesystem.inroot import Target
 from pyrunc.plan.filesystem.mountapi import BindSource, CopyUp, IdMap
-from pyrunc.plan.process.lookup import LookUp, environment, home_of
+from pyrunc.plan.process.lookup import FILE_SIZE, LookUp, environment, home_of
 from pyrunc.setup.device_filter import restrict_existing
 from pyrunc.setup.failures import step_errors
 from pyrunc.setup.host import raise_hard_limits
@@ -234,7 +234,8 @@ class Answers:
             self.facts.hook_state = state_json(given)
         home = None
         if key.passwd:
-            home = home_of(b"".join(reply.notes), process.get("user", {}).get("uid", 0))
+            sent = self.session.descriptors
+            home = home_of(read_sent(sent, FILE_SIZE) if sent else b"", process.get("user", {}).get("uid", 0))
         spaces = self.creation.spaces
         if spaces.has("user") and not spaces.new & CLONE_NEWUSER:
             # One that was joined keeps what was decided when its gid_map was written.

@@ -20,13 +20,13 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from pyrunc.container.exec_prepare import STOPPED, ExecPreparation
 from pyrunc.errors import SETUP, Error
 from pyrunc.foreground.wait import attend, block_signals
-from pyrunc.kernel.files import remove_pid_file, write_pid_file
+from pyrunc.kernel.files import read_sent, remove_pid_file, write_pid_file
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
 from pyrunc.machine.session import NOT_EXECUTED, Lost, Session, pair
 from pyrunc.plan.exec import Accounts, ExecPlan, clone, compile_exec, finish, prepare
 from pyrunc.plan.namespaces import FLAGS
-from pyrunc.plan.process.lookup import LookUp, environment, home_of
+from pyrunc.plan.process.lookup import FILE_SIZE, LookUp, environment, home_of
 from pyrunc.setup.drive import conduct
 from pyrunc.setup.exec_process import resolve
 from pyrunc.setup.failures import step_errors
@@ -186,7 +186,9 @@ class Execution(Making):
     def _user(self, reply: "Reply") -> "Items":
         assert self.known.names is not None
         assert self.plan is not None
-        passwd, group = reply.notes
+        assert self.session is not None
+        sent = self.session.descriptors
+        passwd, group = (read_sent(sent, FILE_SIZE) if reply.data[at] else b"" for at in (0, 8))
         try:
             resolve(self.spec, self.request, self.known.names, passwd, group)
             self.known.check_mapped()
@@ -203,7 +205,9 @@ class Execution(Making):
             raise error.prefixed(SETUP) from None
         home = None
         if key.passwd:
-            home = home_of(b"".join(reply.notes), spec.get("user", {}).get("uid", 0))
+            assert self.session is not None
+            sent = self.session.descriptors
+            home = home_of(read_sent(sent, FILE_SIZE) if sent else b"", spec.get("user", {}).get("uid", 0))
         ready, last = finish(self.plan, spec, self.facts, path, environment(spec, home))
         self.last = last.items
         return ready

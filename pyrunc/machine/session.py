@@ -56,19 +56,15 @@ SIGNALS = (*range(1, 32), *range(34, 65))
 
 
 class Reply:
-    """What pyrunc-init answered: the step it stands at, errno (0: none), the bytes asked for.
+    """What pyrunc-init answered: the step it stands at, errno (0: none), the bytes asked for."""
 
-    notes: the bytes of the replies before it that did not wait.
-    """
-
-    __slots__ = ("data", "errno", "index", "notes", "step")
+    __slots__ = ("data", "errno", "index", "step")
 
     def __init__(self, index: int, step: "Step | None", errno: int, data: bytes) -> None:
         self.index = index
         self.step = step
         self.errno = errno
         self.data = data
-        self.notes: list[bytes] = []
 
 
 class Lost(Error):

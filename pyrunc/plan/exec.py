@@ -25,7 +25,7 @@ from pyrunc.kernel.uapi import (
     O_PATH,
     PR_SET_PDEATHSIG,
 )
-from pyrunc.machine.ops import Label, Program, Reg, Registers, Space
+from pyrunc.machine.ops import At, Label, Program, Reg, Registers, Space
 from pyrunc.plan import namespaces
 from pyrunc.plan.facts import ExecFacts
 from pyrunc.plan.process import affinity, capabilities, lookup, process
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class Accounts:
     """Key of the sync at which the names of a user and a group become numbers.
 
-    Notes before it: the texts of /etc/passwd and /etc/group.
+    Sent before it: descriptors of /etc/passwd and /etc/group. The reply: of each whether there was one, in eight bytes.
     """
 
     __slots__ = ()
@@ -77,10 +77,12 @@ def compile_exec(spec: "Process", facts: ExecFacts) -> ExecPlan:
     _enter(plan, spec, facts, proc)
     if facts.names:
         p = plan.child
-        text = Space(lookup.FILE_SIZE, "text", raw=True)
-        lookup.note_file(p, plan.root, "etc/passwd", text)
-        lookup.note_file(p, plan.root, "etc/group", text)
-        p.sync(Accounts())
+        passwd, group, sent = p.reg("passwd sent"), p.reg("group sent"), Space(16, "sent")
+        lookup.send_file(p, plan.root, "etc/passwd", passwd)
+        lookup.send_file(p, plan.root, "etc/group", group)
+        p.store(sent, passwd, 8)
+        p.store(At(sent, 8), group, 8)
+        p.sync(Accounts(), sent)
     else:
         plan.child.items += prepare(plan, spec, facts).items
     return plan

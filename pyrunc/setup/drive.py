@@ -32,17 +32,15 @@ def conduct(
     at_failure: "Callable[[Step, int], tuple[bool, Iterable[Step | Label]]]",
     *,
     sent: "list[Step] | None" = None,
-    note: "Callable[[Session, list[Step], Reply], bool] | None" = None,
+    note: "Callable[[Session, list[Step], Reply], object] | None" = None,
 ) -> None:
     """Run the steps to their end.
 
-    at_sync(key, reply): steps to do first, or None; reply.notes has what came since the last sync without waiting.
+    at_sync(key, reply): steps to do first, or None.
     at_failure(step, errno): whether to try the step again, and steps to do before that; or raises. sent: what
-    `session.send` returned, where the first piece has been sent already. note: is given each reply that does not wait,
-    and says whether it was for it; the others are kept for the next sync.
+    `session.send` returned, where the first piece has been sent already. note: is given each reply that does not wait.
     """
     left = list(items)
-    notes: list[bytes] = []
     while left:
         piece, left = first_piece(left)
         steps = session.send(piece) if sent is None else sent
@@ -51,8 +49,8 @@ def conduct(
         while not reply.errno and reply.step is not None and reply.step.name == "reply":
             if reply.step.args[2]:
                 break
-            if note is None or not note(session, steps, reply):
-                notes.append(reply.data)
+            if note is not None:
+                note(session, steps, reply)
             reply = session.receive(steps)
         if reply.errno:
             step = reply.step
@@ -61,8 +59,6 @@ def conduct(
             place = piece.index(step)
             left = [*more, *piece[place if again else place + 1 :], *left]
         else:
-            # Those before a step that failed and was made good are for the same sync.
-            reply.notes, notes = notes, []
             here = reply.step
             if here is not None and here.name == "reply":
                 more_steps = at_sync(here.key, reply)

@@ -4,7 +4,10 @@ Each test plants something in the root file system, runs a container, and looks 
 """
 
 import os
+import shutil
 import stat
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,7 +65,10 @@ def test_dev_is_a_link_within_the_root(runtime: Runtime, bundle: MakeBundle, can
     inside = it.rootfs / str(canary.path).lstrip("/")
     inside.mkdir(parents=True)
     _replace(it.rootfs / "dev", str(canary.path))
-    runtime.run(it)
+    done = runtime.run(it)
+    assert done.returncode == 1
+    assert "error creating device nodes: open /dev" in done.stderr
+    assert list(inside.iterdir()) == []
     canary.check()
 
 
@@ -142,6 +148,41 @@ def test_fifo_where_the_image_has_a_link(runtime: Runtime, bundle: MakeBundle, c
     assert runtime.run(it, check=True).stdout == "prw------x 7 8\n"
 
 
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+@pytest.mark.parametrize("what", ["link", "file"])
+def test_a_node_that_is_exchanged(
+    runtime: Runtime, bundle: MakeBundle, canary: Canary, tmp_path: Path, what: str
+) -> None:
+    """Right after mknod(2), by a program that shares the directory: mode and owner are given to nothing else."""
+    os.mkfifo(canary.path / "pipe", 0o600)
+    canary.before = canary.picture()
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    it = bundle({"linux": {"devices": [{"path": "/vol/fifo", "type": "p", "fileMode": 0o666, "uid": 7, "gid": 8}]}})
+    shared = {"destination": "/vol", "type": "bind", "source": str(volume), "options": ["rbind"]}
+    it.update({"mounts": [*it.config["mounts"], shared]})
+    # strace holds the init for a while after each mknodat(2) from the seventh on: six are the default devices'.
+    slow = ["strace", "-f", "-qq", "-o", str(tmp_path / "log"), "-e", "trace=mknodat"]
+    slow += ["-e", "inject=mknodat:delay_exit=2000000:when=7"]
+    command = [*slow, *runtime.command("run", "--bundle", str(it.path), runtime.new_id())]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        until = time.monotonic() + 60
+        while not (volume / "fifo").exists():
+            assert running.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        if what == "link":
+            (volume / "other").symlink_to(canary.path / "pipe")
+        else:
+            os.link(canary.path / "file", volume / "other")
+        os.rename(volume / "other", volume / "fifo")
+        canary.before = canary.picture()  # it may have a name more
+        said = running.communicate(timeout=60)[1]
+    canary.check()
+    assert running.returncode == 1
+    assert "file exists" in said
+
+
 def test_device_where_the_image_has_something(runtime: Runtime, bundle: MakeBundle, canary: Canary) -> None:
     device = {"path": "/vol/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o601, "uid": 7}
     it = bundle({"linux": {"devices": [device]}})
@@ -197,6 +238,29 @@ def test_account_files(runtime: Runtime, bundle: MakeBundle, canary: Canary, nam
     done = runtime.call("exec", "--user", "user", id, "true", timeout=20)
     assert (done.returncode == 0) == (name == "etc/group")
     assert "leaked" not in (it.path / "said").read_text()
+
+
+@pytest.mark.parametrize("name", ["passwd", "group"])
+def test_account_files_that_are_none_are_not_opened(runtime: Runtime, bundle: MakeBundle, name: str) -> None:
+    """To open a device is to use it: a tape rewinds, a watchdog starts, a terminal hangs. A FIFO tells who does."""
+    it = bundle().args("/bin/sleep", "100")
+    fifo = it.rootfs / "etc" / name
+    fifo.unlink()
+    os.mkfifo(fifo)
+    # Waits in open(2) until somebody opens the FIFO to read.
+    writer = subprocess.Popen(["sh", "-c", f"exec 9>{fifo}; echo opened"], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    try:
+        id = runtime.create(it)
+        runtime.call("start", id, check=True)
+        runtime.call("exec", "--user", "user", id, "true")
+        os.set_blocking(writer.stdout.fileno(), False)
+        assert writer.poll() is None
+        assert writer.stdout.read() is None
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
 
 
 @pytest.mark.parametrize("program", ["fifo", "directory", "null", "outside"])

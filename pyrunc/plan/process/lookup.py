@@ -9,9 +9,6 @@ from pyrunc.errors import Error, strerror
 from pyrunc.kernel.uapi import (
     AT_EMPTY_PATH,
     AT_FDCWD,
-    O_NOCTTY,
-    O_NONBLOCK,
-    O_RDONLY,
     S_IFDIR,
     S_IFMT,
     S_IFREG,
@@ -81,7 +78,8 @@ def candidates(process: "Process") -> "list[str]":
 class LookUp:
     """Key of the sync at which Python learns where the executable is, and what /etc/passwd says.
 
-    The reply: 16 bytes a candidate (the result of faccessat, the mode). A note before it is the text of /etc/passwd.
+    The reply: 16 bytes a candidate (the result of faccessat, the mode). passwd: whether a descriptor of /etc/passwd has
+    been sent before it, where there is one.
     """
 
     __slots__ = ("passwd", "paths", "pointer")
@@ -110,28 +108,26 @@ class LookUp:
         raise Error(text, pointer=self.pointer, errno=ENOENT)
 
 
-def note_file(p: Program, root: Reg, path: str, space: Space) -> None:
-    """Send the text of a regular file of the container, as far as it fits, in a reply of its own; nothing
-    where it cannot
-    be read. Nobody is waited for: it may be a FIFO, a terminal, or a link to something in /proc."""
+def send_file(p: Program, root: Reg, path: str, sent: "Reg | None" = None) -> None:
+    """Send Python a descriptor of a regular file of the container (O_PATH); nothing where it is something else.
+
+    Only Python opens it, by what it was sent: to open a device, a terminal or a FIFO would be to use it already.
+    sent: a register that says afterwards whether there was one (1) or not (0).
+    """
     p.about(f"error reading the container's /{path}")
-    fd, length = p.reg(path.rpartition("/")[2]), p.reg("length")
-    none, unreadable = Label(f"no {path}"), Label(f"{path} cannot be read")
-    p.call("move", 0, dst=length)
-    absent = (ENOENT, ENOTDIR, EACCES, ELOOP)
-    flags = O_RDONLY | O_NONBLOCK | O_NOCTTY
-    open_in_root(p, root, path, fd, flags, only=absent, error=none)
+    fd, none, other = p.reg(path.rpartition("/")[2]), Label(f"no {path}"), Label("no file")
+    if sent is not None:
+        p.call("move", 0, dst=sent)
+    open_in_root(p, root, path, fd, only=(ENOENT, ENOTDIR, EACCES, ELOOP), error=none)
     stat = Space(STATX_SIZE_OF, "statx")
     p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
-    p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFREG, EINVAL, error=none)
-    p.call("read", fd, space, space.size, dst=length, error=unreadable)
+    p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFREG, EINVAL, error=other)
+    p.send_fds(fd)
+    if sent is not None:
+        p.call("move", 1, dst=sent)
+    p.label(other)
     p.call("close", fd)
-    p.jump(none)
-    p.label(unreadable)
-    p.call("move", 0, dst=length)
     p.label(none)
-    p.call("reply", space, length, 0)
-    p.registers.give(length)
     p.registers.give(fd)
 
 
@@ -147,7 +143,7 @@ def look_up(p: Program, process: "Process", root: Reg, pointer: str, own: "tuple
     uid, gid = account.get("uid", 0), account.get("gid", 0)
     if want:
         # First: where its open has to be tried again, the memory of the steps before it is lost.
-        note_file(p, root, "etc/passwd", Space(FILE_SIZE, "passwd", raw=True))
+        send_file(p, root, "etc/passwd")
     p.about("error looking for the executable", f"{pointer}/args/0")
     size = 16 * len(paths)
     answer = Space(size, "answer")
