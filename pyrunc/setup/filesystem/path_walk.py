@@ -26,7 +26,8 @@ from pyrunc.kernel.uapi import (
     S_IFLNK,
     S_IFMT,
     S_IFREG,
-    STATX_DEV_MAJOR_AT,
+    STATX_MNT_ID,
+    STATX_MNT_ID_AT,
     STATX_MODE_AT,
     STATX_SIZE_OF,
     STATX_TYPE,
@@ -47,18 +48,18 @@ _LINK_AT = _STATFS_AT + 120
 
 
 class Component:
-    """What a name led to: its descriptor in pyrunc-init, mode and device, and the text of a link.
+    """What a name led to: its descriptor in pyrunc-init, mode and mount (statx(2): stx_mnt_id), and the text of a link.
 
     magic: whether it is a link of procfs that leads to an open file or the like, whatever its text says.
     """
 
-    __slots__ = ("device", "fd", "link", "magic", "mode")
+    __slots__ = ("fd", "link", "magic", "mode", "mount")
 
     def __init__(self, data: bytes) -> None:
         stat = data[8 : 8 + STATX_SIZE_OF]
         self.fd = int.from_bytes(data[:8], "little")
         self.mode = int.from_bytes(stat[STATX_MODE_AT : STATX_MODE_AT + 2], "little") & S_IFMT
-        self.device = stat[STATX_DEV_MAJOR_AT : STATX_DEV_MAJOR_AT + 8]
+        self.mount = stat[STATX_MNT_ID_AT : STATX_MNT_ID_AT + 8]
         kind = int.from_bytes(data[_STATFS_AT : _STATFS_AT + 8], "little")
         self.link = link = data[_LINK_AT:].partition(b"\0")[0]
         # Those that are only text are relative: self, thread-self, mounts, net.
@@ -119,7 +120,7 @@ class Walk:
         found = Space(_LINK_AT + _LONGEST_LINK + 1, "component")
         p.call("openat", parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, dst=fd)
         p.store(found, fd, 8)
-        p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE, At(found, 8))
+        p.call("statx", fd, b"", AT_EMPTY_PATH, STATX_TYPE | STATX_MNT_ID, At(found, 8))
         p.call("fstatfs", fd, At(found, _STATFS_AT))
         p.call("readlinkat", fd, b"", At(found, _LINK_AT), _LONGEST_LINK, ok=(ENOENT, EINVAL))
         p.sync("component", found)
@@ -173,7 +174,6 @@ class _Walked:
         self.missing = make
         self.held: list[tuple[int, bytes]] = []
         self.links = 0
-        self.device = b""
 
     def top(self) -> object:
         return self.held[-1][0] if self.held else self.walk.root
@@ -186,6 +186,13 @@ class _Walked:
 
     def descend(self, path: bytes) -> int:
         """Walk the whole path; an errno, or 0."""
+        mount = b""
+        if self.resolve & RESOLVE_NO_XDEV:
+            root = self.walk.look(self.walk.root, b".")
+            if isinstance(root, int):
+                return root
+            self.walk.close([root.fd])
+            mount = root.mount
         left = [name for name in path.split(b"/") if name not in (b"", b".")]
         while left:
             name = left.pop(0)
@@ -201,9 +208,9 @@ class _Walked:
             if isinstance(found, int):
                 return found
             self.held.append((found.fd, name))
-            if self.resolve & RESOLVE_NO_XDEV and self.device not in (b"", found.device):
+            # Not by the device: a file of procfs may be mounted over another one.
+            if self.resolve & RESOLVE_NO_XDEV and found.mount != mount:
                 return EXDEV
-            self.device = found.device
             if found.mode != S_IFLNK or (not left and self.flags & O_NOFOLLOW):
                 continue
             self.links += 1
