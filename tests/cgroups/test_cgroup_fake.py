@@ -288,6 +288,25 @@ def test_reading_back(file: str, wrote: str, reads: str, same: bool) -> None:
     assert update.kept(Write(file, wrote, "/x"), reads.encode()) == same
 
 
+@pytest.mark.parametrize("path", ["../other", "/..", "a/../../other", "link", "inner/link", "/link/"])
+def test_sub_groups_stay_below(tmp_path: Path, path: str) -> None:
+    """exec --cgroup: neither ".." nor what is no directory of its own leads out of the container's cgroup."""
+    for name in ("own/inner", "own/a", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    for link in ("own/link", "own/inner/link"):
+        (tmp_path / link).symlink_to(tmp_path / "other")
+    host = detect.Host("unified", str(tmp_path), ())
+    it = Manager(f"{tmp_path}/own", rootless=False, explicit=True, resources=None, host=host)
+    try:
+        inner = it.open_sub("/inner")
+        assert os.path.samestat(os.fstat(inner), os.stat(tmp_path / "own/inner"))
+        os.close(inner)
+        with pytest.raises(Error, match="sub cgroup"):
+            it.open_sub(path)
+    finally:
+        it.close()
+
+
 def test_who_owns_a_delegated_group() -> None:
     config: dict[str, Any] = {
         "mounts": [{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["rw"]}],

@@ -41,3 +41,11 @@ def test_groups_that_are_asked_for_are_refused(runtime: Runtime, bundle: MakeBun
     done = runtime.run(it)
     assert done.returncode == 1
     assert "(process/user/additionalGids)" in done.stderr
+
+
+def test_the_callers_groups_do_not_come_along(runtime: Runtime, bundle: MakeBundle, holder: str) -> None:
+    """Though setgroups(2) is denied once the namespace is joined: they are given up before."""
+    it = bundle(joining(holder)).args("grep", "Groups:", "/proc/self/status")
+    command = ["setpriv", "--groups", "4,6", *runtime.command("run", "--bundle", str(it.path), runtime.new_id())]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert done.stdout.split() == ["Groups:"], done.stderr

@@ -236,6 +236,22 @@ def test_container_directory_that_is_a_link(store: Store, tmp_path: Path) -> Non
     assert (tmp_path / "kept").exists()
 
 
+def test_files_that_are_links(store: Store, tmp_path: Path) -> None:
+    """Neither read nor written through."""
+    state = put(store, "a", "created")
+    other = tmp_path / "other"
+    os.rename(store.path("a", "state.json"), other)
+    os.symlink(other, store.path("a", "state.json"))
+    with pytest.raises(Error, match=r"cannot read state\.json of container a"):
+        store.load("a")
+    kept = other.read_bytes()
+    os.symlink(other, store.path("a", "state.json.new"))
+    state.status_hint = "started"
+    with pytest.raises(Error, match="write "):
+        store.save(state)
+    assert other.read_bytes() == kept
+
+
 def test_remove_takes_everything_and_follows_nothing(store: Store, tmp_path: Path) -> None:
     (tmp_path / "kept").touch()
     with store.create("a"):

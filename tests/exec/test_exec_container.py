@@ -577,8 +577,30 @@ def test_no_interpreter_is_ever_in_the_containers_namespaces(shared: Shared) -> 
     assert seen <= {"busybox", "memfd:pyrunc-init (deleted)", "pyrunc-init (deleted)"}
 
 
-def test_container_cannot_look_into_pyrunc_init(runtime: Runtime, bundle: MakeBundle) -> None:
-    """CVE-2016-9962: a loop in the container tries every process that appears."""
+@pytest.fixture
+def namespace_of_roots() -> Iterator[str]:
+    """The path of a user namespace that root has made, as others than pyrunc do it: an engine, or unshare(1)."""
+    with subprocess.Popen(["unshare", "--user", "sleep", "1000"]) as process:
+        try:
+            until = time.monotonic() + 30
+            while os.readlink(f"/proc/{process.pid}/ns/user") == os.readlink("/proc/self/ns/user"):
+                assert time.monotonic() < until
+            for kind in ("uid", "gid"):
+                Path(f"/proc/{process.pid}/{kind}_map").write_text("0 300000 65536")
+            yield f"/proc/{process.pid}/ns/user"
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("userns", [False, True], ids=["plain", "userns"])
+def test_container_cannot_look_into_pyrunc_init(
+    runtime: Runtime, bundle: MakeBundle, namespace_of_roots: str, userns: bool
+) -> None:
+    """CVE-2016-9962: a loop in the container tries every process that appears.
+
+    With a user namespace it has all capabilities over whatever joins that, so nothing but not to be dumpable keeps it
+    off. One that pyrunc makes is not root's, which has the kernel hide who joins; so it is one of somebody else's.
+    """
     script = """
 while :; do
   for p in /proc/[0-9]*; do
@@ -593,6 +615,10 @@ while :; do
 done >/out
 """
     it = bundle().shell(script)
+    if userns:
+        everything = {kind: ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN"] for kind in ("bounding", "effective", "permitted")}
+        spaces = [*it.config["linux"]["namespaces"], {"type": "user", "path": namespace_of_roots}]
+        it.update({"process": {"capabilities": everything}, "linux": {"namespaces": spaces}}).give(300000)
     id = runtime.create(it)
     runtime.call("start", id, check=True)
     out = it.rootfs / "out"

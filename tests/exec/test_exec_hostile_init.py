@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -183,3 +184,62 @@ def test_an_unprivileged_callers_groups(launcher: str) -> None:
         done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", timeout=60)
         assert done.returncode == 255
         assert "supplementary groups of pyrunc's caller (4, 6) cannot be given up" in done.stderr
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_namespaces_that_the_configuration_has_not(runtime: Runtime, bundle: MakeBundle) -> None:
+    """A first process that may make some: they are its own affair."""
+    everything = {kind: ["CAP_SYS_ADMIN"] for kind in ("bounding", "effective", "permitted")}
+    it = bundle({"hostname": None, "process": {"capabilities": everything}})
+    spaces = [entry for entry in it.config["linux"]["namespaces"] if entry["type"] != "uts"]
+    (it.rootfs / "tmp").mkdir(exist_ok=True)
+    it.update({"linux": {"namespaces": spaces}}).shell("exec unshare -u sh -c ': >/tmp/left; exec sleep 1000'")
+    id = started(runtime, it)
+    done = runtime.call("exec", id, "sh", "-c", "readlink /proc/self/ns/uts; readlink /proc/1/ns/uts", check=True)
+    own, first = done.stdout.split()
+    assert own == os.readlink("/proc/self/ns/uts") != first
+
+
+def descendants(pid: int) -> set[str]:
+    """The names of all processes below one."""
+    parents, names = {}, {}
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            try:
+                text = Path(f"/proc/{entry}/stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry)] = int(text.rpartition(")")[2].split()[1])
+            names[int(entry)] = text.partition("(")[2].rpartition(")")[0]
+    found, below = set(), [pid]
+    for parent in below:
+        children = [child for child, of in parents.items() if of == parent]
+        below += children
+        found |= {names[child] for child in children}
+    return found
+
+
+@pytest.mark.usefixtures("needs_root")
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_one_that_leaves_meanwhile(runtime: Runtime, bundle: MakeBundle) -> None:
+    """Between the look at its namespaces and their joining, which strace holds up: what was joined is not used."""
+    it = bundle({"process": {"user": {"uid": 1000, "gid": 1000}}})
+    (it.rootfs / "tmp").mkdir(exist_ok=True)
+    (it.rootfs / "tmp").chmod(0o1777)
+    leave = "exec unshare -Urm sh -c ': >/tmp/left; exec sleep 1000'"
+    id = runtime.create(it.shell(f"while [ ! -e /tmp/go ]; do sleep 0.1; done; {leave}"))
+    runtime.call("start", id, check=True)
+    slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=setns"]
+    slow += ["-e", "inject=setns:delay_enter=8000000:when=1"]
+    command = [*slow, *runtime.command("exec", id, "true")]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        until = time.monotonic() + 60
+        while "pyrunc-init" not in descendants(running.pid):
+            assert running.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        (it.rootfs / "tmp/go").touch()
+        said = running.communicate(timeout=60)[1]
+    assert (it.rootfs / "tmp/left").exists()
+    assert running.returncode == 255
+    assert "the container's first process has left its user namespace meanwhile" in said

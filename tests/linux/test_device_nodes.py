@@ -176,3 +176,13 @@ def test_where_the_kernel_refuses_to_make_nodes(runtime: Runtime, bundle: MakeBu
     it.save()
     for _ in range(2):
         assert run().stdout.endswith(" 1:7\n")
+
+
+def test_another_device_of_the_host(runtime: Runtime, bundle: MakeBundle) -> None:
+    """Where the host's node is bound it has to be the one that is asked for: its path says nothing."""
+    it = with_device(bundle, {**NULL, "path": "/dev/urandom"}, {})
+    command = ["setpriv", "--bounding-set", "-mknod", "--inh-caps", "-mknod"]
+    line = [*command, *runtime.command("run", "--bundle", str(it.path), runtime.new_id())]
+    done = subprocess.run(line, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1
+    assert "(linux/devices/0)" in done.stderr

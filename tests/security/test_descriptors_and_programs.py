@@ -85,15 +85,19 @@ def test_descriptors_of_the_running_container(runtime: Runtime, bundle: MakeBund
     assert not re.search(r"-> /(etc|sys|proc)?$", done.stdout, re.MULTILINE)
 
 
-def test_descriptors_of_hooks_inside(runtime: Runtime, bundle: MakeBundle) -> None:
+@pytest.mark.parametrize("kind", ["createContainer", "startContainer"])
+def test_descriptors_of_hooks_inside(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, kind: str) -> None:
     """Hooks in the container's namespaces hold nothing of the host's that could be left to the container."""
-    hook = {"path": "/bin/sh", "args": ["sh", "-c", "ls -l /proc/self/fd >/hook"]}
-    it = bundle({"hooks": {"startContainer": [hook]}}).shell("cat /hook")
+    it = bundle().shell("cat /hook")
+    place = f"{it.rootfs if kind == 'createContainer' else ''}/hook"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"ls -l /proc/self/fd >{place}"]}
+    it.update({"hooks": {kind: [hook]}})
     done = _leaking(runtime.command("run", "--bundle", str(it.path), runtime.new_id()))
     assert done.returncode == 0, done.stderr
     places = re.findall(r"-> (.*)$", done.stdout, re.MULTILINE)
     assert places
-    assert [place for place in places if not re.match(r"/dev/null|/hook|/proc/|pipe:|socket:|/memfd:", place)] == []
+    known = r"/dev/null|(/.*)?/hook|/proc/|pipe:|socket:|/memfd:"
+    assert [place for place in places if not re.match(known, place)] == []
 
 
 def _everything_of_pyruncs(program: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import IS_ROOT, Bundle, Json, MakeBundle, Runtime
+from support import IS_ROOT, PURE_V2, Bundle, Json, MakeBundle, Runtime
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 
@@ -22,7 +22,9 @@ def _with_dev(bundle: MakeBundle, dev: Path, *options: str) -> Bundle:
     return bundle({"mounts": [*keep, bound], "linux": {"readonlyPaths": []}})
 
 
-@pytest.mark.parametrize("null", ["link", "relative link", "file", "zero", "fifo", "directory", "missing"])
+@pytest.mark.parametrize(
+    "null", ["link", "relative link", "file", "zero", "terminal", "disk", "fifo", "directory", "missing"]
+)
 def test_null_that_is_none(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, null: str) -> None:
     """CVE-2025-31133: masking fails, or masks with a true /dev/null; it never binds what was put in its place."""
     dev = tmp_path / "dev"
@@ -36,6 +38,10 @@ def test_null_that_is_none(runtime: Runtime, bundle: MakeBundle, tmp_path: Path,
         path.write_text("leaked")
     elif null == "zero":
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    elif null == "terminal":
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(4, 3))
+    elif null == "disk":
+        os.mknod(path, stat.S_IFBLK | 0o666, os.makedev(1, 3))
     elif null == "fifo":
         os.mkfifo(path)
     elif null == "directory":
@@ -81,6 +87,21 @@ def test_masks_hold_what_the_container_can_write_to(runtime: Runtime, bundle: Ma
     it.shell("mount -o remount,rw /one; echo x >/one/file; ls /one /two; cat /one/secret /two/secret")
     done = runtime.run(it)
     assert done.stdout == "/one:\n\n/two:\n"
+
+
+def test_the_tmpfs_of_masks_takes_nothing(runtime: Runtime, bundle: MakeBundle) -> None:
+    """Read-only as a mount and as a file system, and without room for data or files: nothing can be hidden there by who
+    finds a way to write (nr_blocks, nr_inodes)."""
+    everything = {kind: ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"] for kind in ("bounding", "effective", "permitted")}
+    it = bundle({"linux": {"maskedPaths": ["/one"]}, "process": {"capabilities": everything}})
+    (it.rootfs / "one").mkdir()
+    it.shell("grep ' /one ' /proc/self/mountinfo; mount -o remount,rw /one; mkdir /one/x; ls /one")
+    done = runtime.run(it)
+    of_mount, of_file_system = (set(done.stdout.split()[at].split(",")) for at in (5, -1))
+    assert "ro" in of_mount
+    assert {"ro", "nr_inodes=1"} <= of_file_system
+    assert {"size=4k", f"nr_blocks={1}"} & of_file_system, of_file_system
+    assert "mkdir" in done.stderr
 
 
 def test_terminal_with_links_for_terminals(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
@@ -140,6 +161,22 @@ def test_console_link_with_a_terminal(runtime: Runtime, bundle: MakeBundle, tmp_
     (it.rootfs / "dev/console").symlink_to(canary)
     _in_terminal(runtime, it)
     assert not canary.exists()
+
+
+def test_a_ptmx_that_is_not_of_a_devpts(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """CVE-2025-52565: a node of its device elsewhere leads to whatever devpts lies beside it."""
+    dev = tmp_path / "dev"
+    (dev / "pts/pts").mkdir(parents=True)
+    os.mknod(dev / "pts/ptmx", stat.S_IFCHR | 0o666, os.makedev(5, 2))
+    os.chmod(dev / "pts/ptmx", 0o666)
+    it = _with_dev(bundle, dev).update({"process": {"terminal": True}}).shell("echo LEFT")
+    it.config["mounts"].append(
+        {"destination": "/dev/pts/pts", "type": "devpts", "source": "devpts", "options": ["newinstance"]}
+    )
+    it.save()
+    said = _in_terminal(runtime, it)
+    assert "LEFT" not in said
+    assert "error opening the console" in said
 
 
 @pytest.mark.parametrize(
@@ -206,6 +243,17 @@ def test_a_link_leads_a_mount_into_proc_or_sys(
     assert "(mounts/6)" in done.stderr
 
 
+def test_a_link_from_sys_to_proc(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """What may lie in the one by its name may not lie in the other."""
+    it = bundle()
+    mounts = [mount for mount in it.config["mounts"] if mount["destination"] != "/sys"]
+    (it.rootfs / "sys/link").symlink_to("/proc/sys")
+    mounts.append({"destination": "/sys/link", "type": "bind", "source": str(tmp_path)})
+    done = runtime.run(it.update({"mounts": mounts}))
+    assert done.returncode == 1
+    assert "because a symbolic link in the root file system leads it inside /proc" in done.stderr
+
+
 def test_a_link_elsewhere_is_followed(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     it = bundle()
     (it.rootfs / "data").symlink_to("/etc")
@@ -264,12 +312,26 @@ def test_labels_where_the_image_leads_proc_astray(runtime: Runtime, bundle: Make
     assert [name for fake in fakes for name in fake.rglob("*") if name.is_file() and name.read_text()] == []
 
 
+def test_sysctls_where_the_image_has_a_proc_of_its_own(runtime: Runtime, bundle: MakeBundle) -> None:
+    """CVE-2025-52881: they are the kernel's all the same, and nothing is written to the image."""
+    it = bundle()
+    mounts = [mount for mount in it.config["mounts"] if mount["destination"] != "/proc"]
+    linux = {"sysctl": {"net.ipv4.ip_default_ttl": "77"}, "maskedPaths": [], "readonlyPaths": []}
+    fake = it.rootfs / "proc/sys/net/ipv4/ip_default_ttl"
+    fake.parent.mkdir(parents=True)
+    fake.write_text("64")
+    id = runtime.create(it.update({"mounts": mounts, "linux": linux}).args("sleep", "100"))
+    assert fake.read_text() == "64"
+    words = ["nsenter", "-t", str(runtime.state(id)["pid"]), "--net", "cat", "/proc/sys/net/ipv4/ip_default_ttl"]
+    assert subprocess.run(words, check=True, capture_output=True, text=True).stdout == "77\n"
+
+
 @pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
 def test_no_unmasked_proc_is_left(runtime: Runtime, bundle: MakeBundle, flags: tuple[str, ...]) -> None:
     """In a user namespace inside, the kernel lets proc be mounted only where a full one is in sight: none is."""
     it = bundle({"process": {"noNewPrivileges": False}}).shell(
         "cd /; unshare -rmpf sh -c 'mkdir -p /p; mount -t proc proc /p && echo LEAKED'; "
-        "unshare -rm sh -c 'mkdir -p /p; mount -t sysfs sysfs /p && echo LEAKED'; "
+        "unshare -rmn sh -c 'mkdir -p /p; mount -t sysfs sysfs /p && echo LEAKED'; "
         "head -c 1 /proc/kcore && test -s /proc/kcore && echo LEAKED; true"
     )
     done = runtime.run(it, *flags)
@@ -312,3 +374,28 @@ def test_read_only_cgroups(runtime: Runtime, bundle: MakeBundle, spaces: tuple[s
     mounts = [line.split() for line in done.stdout.splitlines()]
     assert mounts
     assert [fields for fields in mounts if "ro" not in fields[3].split(",")] == []
+
+
+def test_read_only_cgroups_below_which_something_is_mounted(
+    runtime: Runtime, bundle: MakeBundle, tmp_path: Path
+) -> None:
+    """CVE-2023-25809: what is bound has other mounts below it, which are writable on the host."""
+    top = Path("/sys/fs/cgroup" if PURE_V2 else "/sys/fs/cgroup/unified")
+    if not (top / "cgroup.procs").exists():
+        pytest.skip("needs a cgroup v2 that is mounted")
+    place = top / f"pyrunc-test-{os.getpid()}"
+    place.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)  # in the tests' own mount namespace
+        mount = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}
+        it = bundle({"mounts": [*bundle().config["mounts"], mount]})
+        it.config["linux"]["namespaces"].append({"type": "user"})
+        maps = [{"containerID": 0, "hostID": 0, "size": 65536}]
+        it.update({"linux": {"uidMappings": maps, "gidMappings": maps}})
+        done = runtime.run(it.shell("grep ' /sys/fs/cgroup' /proc/self/mountinfo"), check=True)
+        lines = [line.split() for line in done.stdout.splitlines()]
+        assert len(lines) > 1, "the kernel let it be mounted anew"
+        assert [line for line in lines if "ro" not in line[5].split(",")] == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=False)
+        place.rmdir()

@@ -3,6 +3,7 @@
 import ctypes
 import os
 from collections.abc import Iterator
+from errno import ELOOP, EXDEV
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,6 @@ import pytest
 from pyrunc.errors import Error
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
-    ELOOP,
-    EXDEV,
     O_CLOEXEC,
     O_DIRECTORY,
     O_PATH,

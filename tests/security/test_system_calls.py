@@ -94,3 +94,32 @@ def test_exec(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     log = tmp_path / "log"
     _strace(log, runtime.command("exec", "--user", "user", "--cwd", "/tmp", id, "busybox", "true"))
     _gate(log, {"/bin/busybox"})
+
+
+def test_who_makes_a_user_namespace_is_not_root(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """Neither that of the container nor those of idmapped mounts: every container without one runs as root."""
+    maps = [{"containerID": 0, "hostID": 300000, "size": 65536}]
+    other = [{"containerID": 0, "hostID": 400000, "size": 65536}]
+    source = tmp_path / "source"
+    source.mkdir()
+    mount = {"destination": "/mapped", "type": "bind", "source": str(source)}
+    mount |= {"uidMappings": other, "gidMappings": other}  # type: ignore[dict-item]
+    it = bundle()
+    namespaces = [*it.config["linux"]["namespaces"], {"type": "user"}]
+    it.update({"linux": {"namespaces": namespaces, "uidMappings": maps, "gidMappings": maps}}).give(300000)
+    it.update({"mounts": [*it.config["mounts"], mount]})
+    log = tmp_path / "log"
+    words = ["strace", "-f", "-qq", "-o", str(log), "-e", "trace=unshare,clone,clone3,setresuid"]
+    command = [*words, *runtime.command("run", "--bundle", str(it.path), runtime.new_id())]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    effective: dict[str, int] = {}
+    made = []
+    for line in log.read_text().splitlines():
+        pid, _, call = line.partition(" ")
+        ids = re.match(r"\s*setresuid\((-1|\d+), (\d+), (-1|\d+)\)\s+= 0", call)
+        if ids:
+            effective[pid] = int(ids[2])
+        elif "CLONE_NEWUSER" in call:
+            made.append(effective.get(pid, 0))
+    assert sorted(made) == [300000, 400000]
