@@ -288,6 +288,7 @@ def test_reading_back(file: str, wrote: str, reads: str, same: bool) -> None:
     assert update.kept(Write(file, wrote, "/x"), reads.encode()) == same
 
 
+@pytest.mark.contains("escapes by `exec --cgroup`, the sub-cgroup checks of runc and crun of 2026")
 @pytest.mark.parametrize("path", ["../other", "/..", "a/../../other", "link", "inner/link", "/link/"])
 def test_sub_groups_stay_below(tmp_path: Path, path: str) -> None:
     """exec --cgroup: neither ".." nor what is no directory of its own leads out of the container's cgroup."""

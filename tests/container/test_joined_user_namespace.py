@@ -43,6 +43,10 @@ def test_groups_that_are_asked_for_are_refused(runtime: Runtime, bundle: MakeBun
     assert "(process/user/additionalGids)" in done.stderr
 
 
+@pytest.mark.contains(
+    "supplementary groups of the caller, lock-out, and programs in place of the container's, by a first "
+    "process that unshares namespaces (found here)",
+)
 def test_the_callers_groups_do_not_come_along(runtime: Runtime, bundle: MakeBundle, holder: str) -> None:
     """Though setgroups(2) is denied once the namespace is joined: they are given up before."""
     it = bundle(joining(holder)).args("grep", "Groups:", "/proc/self/status")

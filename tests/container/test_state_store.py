@@ -236,6 +236,7 @@ def test_container_directory_that_is_a_link(store: Store, tmp_path: Path) -> Non
     assert (tmp_path / "kept").exists()
 
 
+@pytest.mark.contains("a state directory that others own or may write to, links in it")
 def test_files_that_are_links(store: Store, tmp_path: Path) -> None:
     """Neither read nor written through."""
     state = put(store, "a", "created")

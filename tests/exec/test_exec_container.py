@@ -592,6 +592,10 @@ def namespace_of_roots() -> Iterator[str]:
             process.kill()
 
 
+@pytest.mark.contains(
+    "CVE-2016-9962: exec'ed process can be traced before it drops",
+    "not dumpable from the first instruction on; no descriptor of the host is held",
+)
 @pytest.mark.parametrize("userns", [False, True], ids=["plain", "userns"])
 def test_container_cannot_look_into_pyrunc_init(
     runtime: Runtime, bundle: MakeBundle, namespace_of_roots: str, userns: bool

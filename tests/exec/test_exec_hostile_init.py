@@ -60,6 +60,11 @@ def execute(runtime: Runtime, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
 
 
+@pytest.mark.contains(
+    "supplementary groups of the caller, lock-out, and programs in place of the container's, by a first "
+    "process that unshares namespaces (found here)",
+    "\"What exec takes from the container\"",
+)
 @pytest.mark.parametrize("user", ["1000:1000", "0:0"])
 def test_nobody_is_kept_out_and_no_groups_come_along(user: str, container: str, runtime: Runtime) -> None:
     words = ("--user", user, container, "/bin/grep", "-E", "^(Uid|Groups):", "/proc/self/status")
@@ -107,6 +112,10 @@ def started(runtime: Runtime, bundle: Bundle) -> str:
     return id
 
 
+@pytest.mark.contains(
+    "supplementary groups of the caller, lock-out, and programs in place of the container's, by a first "
+    "process that unshares namespaces (found here)",
+)
 @pytest.mark.usefixtures("needs_root")
 @pytest.mark.parametrize("change", [plain, user_namespace])
 def test_programs_are_the_containers(runtime: Runtime, bundle: MakeBundle, change: Callable[[Bundle], None]) -> None:
@@ -119,6 +128,10 @@ def test_programs_are_the_containers(runtime: Runtime, bundle: MakeBundle, chang
     assert "/bin/hostile" not in done.stdout
 
 
+@pytest.mark.contains(
+    "supplementary groups of the caller, lock-out, and programs in place of the container's, by a first "
+    "process that unshares namespaces (found here)",
+)
 @pytest.mark.usefixtures("needs_root")
 @pytest.mark.parametrize("change", [plain, user_namespace])
 def test_nothing_is_executed_of_another_root(
@@ -219,6 +232,10 @@ def descendants(pid: int) -> set[str]:
     return found
 
 
+@pytest.mark.contains(
+    "supplementary groups of the caller, lock-out, and programs in place of the container's, by a first "
+    "process that unshares namespaces (found here)",
+)
 @pytest.mark.usefixtures("needs_root")
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_one_that_leaves_meanwhile(runtime: Runtime, bundle: MakeBundle) -> None:

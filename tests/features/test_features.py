@@ -165,6 +165,7 @@ def test_the_command_prints_it(document: dict[str, Any]) -> None:
     assert result.stdout.startswith('{\n    "ociVersionMin": "1.0.0",\n')
 
 
+@pytest.mark.contains("CVE-2024-3154: annotations that become properties")
 def test_every_unsafe_annotation_is_listed(document: dict[str, Any]) -> None:
     """An engine that filters by the list lets through what is not on it."""
     listed = document["potentiallyUnsafeConfigAnnotations"]

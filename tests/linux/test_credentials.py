@@ -24,6 +24,10 @@ def with_groups(runtime: Runtime, *words: str) -> subprocess.CompletedProcess[st
     return subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
 
 
+@pytest.mark.contains(
+    "keys, groups and the terminal of the caller",
+    "a session, a session keyring and groups of the container's own",
+)
 def test_the_groups_of_the_caller_stay_with_him(runtime: Runtime, bundle: MakeBundle) -> None:
     it = bundle().args("grep", "Groups:", "/proc/self/status")
     run = with_groups(runtime, "run", "--bundle", str(it.path), runtime.new_id())
@@ -55,6 +59,7 @@ int main(void)
 """
 
 
+@pytest.mark.contains("keys, groups and the terminal of the caller")
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 @pytest.mark.skipif(not Path("/proc/keys").exists(), reason="this kernel has no keyrings")
 def test_the_keys_of_the_caller_stay_with_him(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
@@ -69,6 +74,7 @@ def test_the_keys_of_the_caller_stay_with_him(runtime: Runtime, bundle: MakeBund
     assert runtime.call("exec", other, "/whose", check=True).stdout.endswith(f";_ses.{other}\n")
 
 
+@pytest.mark.contains("keys, groups and the terminal of the caller")
 def test_the_terminal_of_the_caller_stays_with_him(runtime: Runtime, bundle: MakeBundle) -> None:
     """Without a session of its own a container could push characters into it (TIOCSTI)."""
     # Fields of stat after the name: state, ppid, pgrp, session.

@@ -61,6 +61,10 @@ INCORRECT = {
 }
 
 
+@pytest.mark.contains(
+    "what the host has at the path of a device, a folder even, bound in its place (found here)",
+    "what is bound has to be that device; what the image has there is refused",
+)
 @pytest.mark.parametrize("linux", [{}, USERNS], ids=["host", "userns"])
 @pytest.mark.parametrize("kind", OTHERS)
 def test_something_else_in_its_place(runtime: Runtime, bundle: MakeBundle, kind: str, linux: dict[str, Any]) -> None:
@@ -90,6 +94,7 @@ def test_the_same_device(runtime: Runtime, bundle: MakeBundle, more: dict[str, A
     assert runtime.run(it, check=True).stdout == "character special file 640 0:0 1:3\n"
 
 
+@pytest.mark.contains("what the host has at the path of a device, a folder even, bound in its place (found here)")
 def test_the_hosts_folder_is_no_device(runtime: Runtime, bundle: MakeBundle) -> None:
     """The host has a folder at the path of the device: it must not come into the container in its place."""
     it = bundle({"linux": {"devices": [{**NULL, "path": "/mnt/"}]}}).args("/bin/true")
@@ -178,6 +183,7 @@ def test_where_the_kernel_refuses_to_make_nodes(runtime: Runtime, bundle: MakeBu
         assert run().stdout.endswith(" 1:7\n")
 
 
+@pytest.mark.contains("what the host has at the path of a device, a folder even, bound in its place (found here)")
 def test_another_device_of_the_host(runtime: Runtime, bundle: MakeBundle) -> None:
     """Where the host's node is bound it has to be the one that is asked for: its path says nothing."""
     it = with_device(bundle, {**NULL, "path": "/dev/urandom"}, {})

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from pyrunc.machine.ops import Program, Step
 from pyrunc.plan.create import compile_create
 from pyrunc.plan.facts import Facts
@@ -69,6 +71,7 @@ def test_which_file_systems_get_the_mount_label() -> None:
     assert labelled == [b"tmpfs", b"devpts", b"mqueue attribute"]
 
 
+@pytest.mark.contains("CVE-2025-52881, CVE-2025-62596: labels and sysctls written elsewhere")
 def test_the_agent_opens_proc_before_it_joins_a_mount_namespace() -> None:
     """What is at /proc there may be anything."""
     joined = {"namespaces": [{"type": "mount", "path": "/proc/1/ns/mnt"}]}

@@ -28,6 +28,7 @@ def values(agent: Agent, p: Program, *regs: Reg) -> list[int]:
     return [word(reply.data, reg.index) for reg in regs]
 
 
+@pytest.mark.contains("CVE-2016-9962: exec'ed process can be traced before it drops")
 def test_it_hides_before_it_takes_a_program() -> None:
     """CVE-2016-9962: what belongs to root below /proc/PID is out of reach for who owns a user namespace only."""
     with running() as agent:
@@ -493,6 +494,7 @@ def test_memory_of_an_idle_one() -> None:
         assert resident < 400
 
 
+@pytest.mark.contains("CVE-2019-5736: overwriting the runtime")
 def test_executable_is_sealed() -> None:
     with running() as agent:
         agent.session.run(one_step())

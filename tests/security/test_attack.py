@@ -27,6 +27,11 @@ def maps(container: int, host: int, size: int = 65536) -> Json:
     return {"uidMappings": entries, "gidMappings": entries}
 
 
+@pytest.mark.contains("CVE-2016-9962: exec'ed process can be traced before it drops")
+@pytest.mark.contains(
+    "root of the host through an init that waits for its id maps in a joined pid namespace (found here)",
+    "the same, and a user namespace that is not root's",
+)
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 def test_attackers_get_nothing(launcher: str) -> None:
@@ -48,6 +53,9 @@ def owner(runtime: Runtime, id: str) -> int:
         os.close(file)
 
 
+@pytest.mark.contains(
+    "root of the host through an init that waits for its id maps in a joined pid namespace (found here)",
+)
 @pytest.mark.parametrize(
     ("mapped", "uid"),
     [(maps(0, 300000), 300000), (maps(1000, 200000, 1), 200000), (maps(0, 0), 65535), (maps(0, 0, 1), 0)],
@@ -107,6 +115,10 @@ def test_owner_beside_an_unprivileged_engine(runtime: Runtime, bundle: MakeBundl
             engine.kill()
 
 
+@pytest.mark.contains(
+    "root of the host through a createContainer hook in a user namespace (found here)",
+    "the user namespace is not root's",
+)
 @pytest.mark.parametrize("kind", ["new", "joined"])
 def test_hooks_in_the_container(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, kind: str) -> None:
     """createContainer hooks have the host's root directory, and are dumpable, as any program is."""

@@ -36,6 +36,10 @@ def _leaking(command: list[str], count: int = 40) -> subprocess.CompletedProcess
             os.close(fd)
 
 
+@pytest.mark.contains(
+    "CVE-2024-21626: working directory by a leaked descriptor",
+    "opened inside the root without magic links; `getcwd` is asked afterwards; 6 above",
+)
 def test_working_directory_is_a_descriptor_of_run(runtime: Runtime, bundle: MakeBundle) -> None:
     """CVE-2024-21626, with descriptors of the host inherited; the numbers pyrunc uses are all below 64."""
     it = bundle().shell("ls /work /canary 2>/dev/null; pwd")
@@ -47,6 +51,7 @@ def test_working_directory_is_a_descriptor_of_run(runtime: Runtime, bundle: Make
         assert "chdir to cwd" in done.stderr
 
 
+@pytest.mark.contains("CVE-2024-21626: working directory by a leaked descriptor")
 def test_working_directory_links_to_a_descriptor_of_run(runtime: Runtime, bundle: MakeBundle) -> None:
     for target in ("/proc/self/fd/8", "/proc/1/cwd", "/proc/self/root/..", "/proc/self/exe"):
         it = bundle({"process": {"cwd": "/link"}}).shell("pwd")
@@ -55,6 +60,7 @@ def test_working_directory_links_to_a_descriptor_of_run(runtime: Runtime, bundle
         assert (done.returncode != 0 and "chdir to cwd" in done.stderr) or done.stdout == "/\n"
 
 
+@pytest.mark.contains("CVE-2024-21626: working directory by a leaked descriptor")
 def test_working_directory_is_a_descriptor_of_exec(runtime: Runtime, bundle: MakeBundle) -> None:
     """The same for every number and as a link, in a directory only the user may enter as well."""
     it = bundle().args("/bin/sleep", "100")
@@ -71,6 +77,7 @@ def test_working_directory_is_a_descriptor_of_exec(runtime: Runtime, bundle: Mak
         assert "chdir to cwd" in done.stderr
 
 
+@pytest.mark.contains("CVE-2024-21626: working directory by a leaked descriptor")
 def test_descriptors_of_the_running_container(runtime: Runtime, bundle: MakeBundle) -> None:
     """With 40 inherited ones: three, of run and of exec; and as many more as were asked for."""
     it = bundle().shell("ls /proc/self/fd | wc -l; ls -l /proc/1/fd | grep -c ' /$'")
@@ -112,6 +119,10 @@ def _everything_of_pyruncs(program: str) -> dict[str, str]:
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths if os.path.isfile(path)}
 
 
+@pytest.mark.contains(
+    "CVE-2019-5736: overwriting the runtime",
+    "what is executed is a sealed memfd; interpreter and libraries are never mapped in the container",
+)
 def test_own_program_as_the_containers(runtime: Runtime, bundle: MakeBundle) -> None:
     """CVE-2019-5736 (a), (b): /proc/self/exe as the program and as an interpreter, for run and exec."""
     before = _everything_of_pyruncs(runtime.program)
@@ -131,6 +142,7 @@ def test_own_program_as_the_containers(runtime: Runtime, bundle: MakeBundle) -> 
     assert _everything_of_pyruncs(runtime.program) == before
 
 
+@pytest.mark.contains("CVE-2019-5736: overwriting the runtime")
 def test_own_program_is_out_of_reach(runtime: Runtime, bundle: MakeBundle) -> None:
     """CVE-2019-5736 (c), CVE-2016-9962: a loop in the container, with the privilege to trace anything, tries to write
     to the program of each new process."""

@@ -47,6 +47,10 @@ def on_a_terminal(command: list[str]) -> str:
     return text.decode(errors="replace").replace("\r\n", "\n")
 
 
+@pytest.mark.contains(
+    "CVE-2026-88264: `/dev/console` is a link, and nothing is mounted on `/dev`",
+    "2 above: the terminal is mounted on what the link leads to inside",
+)
 @pytest.mark.parametrize("climb", [False, True], ids=["absolute", "climbing"])
 @pytest.mark.parametrize("name", ["file", "missing"])
 def test_console_is_a_link(runtime: Runtime, uncovered: Bundle, canary: Canary, name: str, climb: bool) -> None:
@@ -61,6 +65,10 @@ def test_console_is_a_link(runtime: Runtime, uncovered: Bundle, canary: Canary, 
     canary.check()
 
 
+@pytest.mark.contains(
+    "CVE-2026-88265: `/dev/null` is a link, and standard streams are opened again",
+    "2 above; standard streams stay what the caller gave",
+)
 @pytest.mark.parametrize("uid", [0, 1000])
 @pytest.mark.parametrize("climb", [False, True], ids=["absolute", "climbing"])
 @pytest.mark.parametrize("name", ["file", "missing"])

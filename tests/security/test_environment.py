@@ -38,6 +38,10 @@ def trap(tmp_path: Path) -> Path:
     return where
 
 
+@pytest.mark.contains(
+    "modules from PYTHONPATH, the working directory or the user's site; variables that Python sets",
+    "isolated, without site; the environment is never changed",
+)
 def test_modules_of_others(runtime: Runtime, bundle: MakeBundle, trap: Path, tmp_path: Path) -> None:
     it = bundle().args("/bin/echo", "hello")
     env = {
@@ -65,6 +69,7 @@ def test_modules_of_others(runtime: Runtime, bundle: MakeBundle, trap: Path, tmp
     assert not list(trap.glob("__pycache__"))
 
 
+@pytest.mark.contains("modules from PYTHONPATH, the working directory or the user's site; variables that Python sets")
 @pytest.mark.parametrize("locale", [{}, {"LANG": "C"}, {"LC_ALL": "POSIX"}, {"LC_CTYPE": "C"}])
 def test_hooks_inherit_what_the_caller_had(runtime: Runtime, bundle: MakeBundle, locale: dict[str, str]) -> None:
     """Python may change LC_CTYPE of its own accord (PEP 538)."""

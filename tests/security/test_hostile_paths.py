@@ -42,6 +42,10 @@ def _without(bundle: MakeBundle, *destinations: str) -> list[Json]:
     return [mount for mount in mounts if mount["destination"] not in destinations]
 
 
+@pytest.mark.contains(
+    "CVE-2026-41579, CVE-2026-47766: `/dev` is a link",
+    "`/dev` is opened with `RESOLVE_NO_SYMLINKS`, and filled by its descriptor",
+)
 @pytest.mark.parametrize("absolute", [True, False])
 def test_dev_is_a_link(runtime: Runtime, bundle: MakeBundle, canary: Canary, absolute: bool) -> None:
     """CVE-2026-41579, CVE-2026-47766: /dev is set up below the root, whatever it is."""
@@ -59,6 +63,7 @@ def test_dev_is_a_link(runtime: Runtime, bundle: MakeBundle, canary: Canary, abs
     canary.check()
 
 
+@pytest.mark.contains("CVE-2026-41579, CVE-2026-47766: `/dev` is a link")
 def test_dev_is_a_link_within_the_root(runtime: Runtime, bundle: MakeBundle, canary: Canary) -> None:
     """A link beside the root's own /dev that only leads out when it is resolved on the host."""
     it = bundle({"mounts": _without(bundle, "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")})
@@ -72,6 +77,10 @@ def test_dev_is_a_link_within_the_root(runtime: Runtime, bundle: MakeBundle, can
     canary.check()
 
 
+@pytest.mark.contains(
+    "CVE-2019-19921, CVE-2023-27561, CVE-2023-28642, CVE-2025-54867: `/proc` or `/sys` is a link",
+    "both are opened with `RESOLVE_NO_SYMLINKS`",
+)
 @pytest.mark.parametrize("name", ["proc", "sys"])
 @pytest.mark.parametrize("target", ["bad", "CANARY"])
 def test_proc_or_sys_is_a_link(runtime: Runtime, bundle: MakeBundle, canary: Canary, name: str, target: str) -> None:
@@ -85,6 +94,7 @@ def test_proc_or_sys_is_a_link(runtime: Runtime, bundle: MakeBundle, canary: Can
     canary.check()
 
 
+@pytest.mark.contains("CVE-2019-18837, CVE-2025-24965: links in the image", "2 above")
 @pytest.mark.parametrize("source", ["directory", "file"])
 def test_mount_point_behind_a_link(
     runtime: Runtime, bundle: MakeBundle, canary: Canary, tmp_path: Path, source: str
@@ -117,6 +127,7 @@ def test_mount_point_behind_a_link(
         assert (it.rootfs / str(canary.path)[1:]).is_dir(), "made inside the root"
 
 
+@pytest.mark.contains("CVE-2019-18837, CVE-2025-24965: links in the image")
 @pytest.mark.parametrize("kind", ["tmpfs", "cgroup", "mqueue", "devpts"])
 def test_file_systems_behind_a_link(runtime: Runtime, bundle: MakeBundle, canary: Canary, kind: str) -> None:
     mount = {"destination": "/link/directory", "type": kind, "source": kind}
@@ -128,6 +139,10 @@ def test_file_systems_behind_a_link(runtime: Runtime, bundle: MakeBundle, canary
     canary.check()
 
 
+@pytest.mark.contains(
+    "mode of a device given to what a link leads to (found here)",
+    "the node is opened without following, compared, and changed by descriptor",
+)
 def test_fifo_where_the_image_has_a_link(runtime: Runtime, bundle: MakeBundle, canary: Canary) -> None:
     """Mode and owner of a node are given to the node, not to what a link in its place leads to."""
     fifo = {"path": "/vol/fifo", "type": "p", "fileMode": 0o601, "uid": 7, "gid": 8}
@@ -148,6 +163,7 @@ def test_fifo_where_the_image_has_a_link(runtime: Runtime, bundle: MakeBundle, c
     assert runtime.run(it, check=True).stdout == "prw------x 7 8\n"
 
 
+@pytest.mark.contains("mode of a device given to what a link leads to (found here)")
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 @pytest.mark.parametrize("what", ["link", "file"])
 def test_a_node_that_is_exchanged(
@@ -196,6 +212,7 @@ def test_device_where_the_image_has_something(runtime: Runtime, bundle: MakeBund
     canary.check()
 
 
+@pytest.mark.contains("CVE-2019-18837, CVE-2025-24965: links in the image")
 def test_working_directory_that_is_made(runtime: Runtime, bundle: MakeBundle, canary: Canary) -> None:
     """What is missing of process.cwd is made in the root too."""
     for cwd in ("/link/new", "/link/new/newer", "/dangling"):
@@ -206,6 +223,7 @@ def test_working_directory_that_is_made(runtime: Runtime, bundle: MakeBundle, ca
         canary.check()
 
 
+@pytest.mark.contains("`/etc/passwd` and `/etc/group` that are devices, terminals or FIFOs (found here)")
 @pytest.mark.parametrize(
     ("name", "what"),
     [("etc/group", "fifo"), ("etc/group", "enormous")]
@@ -240,6 +258,10 @@ def test_account_files(runtime: Runtime, bundle: MakeBundle, canary: Canary, nam
     assert "leaked" not in (it.path / "said").read_text()
 
 
+@pytest.mark.contains(
+    "`/etc/passwd` and `/etc/group` that are devices, terminals or FIFOs (found here)",
+    "opened only once what they are is known, by that descriptor",
+)
 @pytest.mark.parametrize("name", ["passwd", "group"])
 def test_account_files_that_are_none_are_not_opened(runtime: Runtime, bundle: MakeBundle, name: str) -> None:
     """To open a device is to use it: a tape rewinds, a watchdog starts, a terminal hangs. A FIFO tells who does."""

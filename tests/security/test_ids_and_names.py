@@ -54,6 +54,7 @@ def running(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     runtime.clean()
 
 
+@pytest.mark.contains("container ids that are paths", "ASCII letters, digits and `_+-.`, but not `.` or `..`")
 @pytest.mark.parametrize(
     "id",
     ["..", ".", "", "keep/x", "a/b", "/a", "../a", "a\n", "\na", "a b", "é", "a\\b", "x" * 1025, "a:b", "%2e%2e",
@@ -73,6 +74,7 @@ def test_container_ids(runtime: Runtime, tmp_path: Path, id: str) -> None:
     canary.check()
 
 
+@pytest.mark.contains("CVE-2024-40635, CVE-2026-46680: id 4294967295", "refused everywhere")
 @pytest.mark.parametrize("key", ["uid", "gid", "additionalGids"])
 @pytest.mark.parametrize("value", [4294967295, 4294967296, -1, 0.5])
 def test_ids_of_the_configuration(refused: Refused, key: str, value: object) -> None:
@@ -82,6 +84,10 @@ def test_ids_of_the_configuration(refused: Refused, key: str, value: object) -> 
     assert key in refused({"process": {"user": user}})
 
 
+@pytest.mark.contains(
+    "CVE-2016-3697, CVE-2026-30892: users of exec",
+    "digits are an id and never a name; anything else but a name is refused",
+)
 @pytest.mark.parametrize(
     ("user", "shown"), [("1000", "1000 0"), ("1", "1 0"), ("1:2", "1 2"), ("good", "7 8"), ("0:5", "0 5")]
 )
@@ -92,6 +98,8 @@ def test_users_of_exec(running: tuple[Runtime, str, Path], user: str, shown: str
     assert done.stdout == shown + "\n"
 
 
+@pytest.mark.contains("CVE-2016-3697, CVE-2026-30892: users of exec")
+@pytest.mark.contains("CVE-2024-40635, CVE-2026-46680: id 4294967295")
 @pytest.mark.parametrize(
     "user",
     [":2", "1:", "0x1", " 1", "1 ", "-1", "+1", "1e0", "4294967295", "4294967296", "1:4294967295",
@@ -104,6 +112,7 @@ def test_what_is_no_user_of_exec(running: tuple[Runtime, str, Path], user: str) 
     assert done.stdout == ""
 
 
+@pytest.mark.contains("CVE-2024-40635, CVE-2026-46680: id 4294967295")
 @pytest.mark.parametrize(
     "document", [{"uid": 4294967295, "gid": 0}, {"uid": -1, "gid": 0}, {"uid": 1, "gid": 4294967295}]
 )
@@ -115,6 +124,10 @@ def test_users_of_a_process_file(running: tuple[Runtime, str, Path], tmp_path: P
     assert done.stdout == ""
 
 
+@pytest.mark.contains(
+    "CVE-2022-29162, CVE-2022-27650, CVE-2025-27612: inheritable capabilities",
+    "`--cap` and `spec` leave the inheritable set alone",
+)
 def test_capabilities_of_exec_are_not_inheritable(running: tuple[Runtime, str, Path]) -> None:
     """CVE-2022-29162, CVE-2022-27650, CVE-2025-27612."""
     runtime, id, _ = running
@@ -127,6 +140,7 @@ def test_capabilities_of_exec_are_not_inheritable(running: tuple[Runtime, str, P
         assert int(sets["CapBnd"], 16) >> 13 & 1
 
 
+@pytest.mark.contains("CVE-2022-29162, CVE-2022-27650, CVE-2025-27612: inheritable capabilities")
 def test_capabilities_of_spec_are_not_inheritable(runtime: Runtime, tmp_path: Path) -> None:
     runtime.call("spec", cwd=str(tmp_path), check=True)
     sets = json.loads((tmp_path / "config.json").read_text())["process"]["capabilities"]
@@ -134,6 +148,10 @@ def test_capabilities_of_spec_are_not_inheritable(runtime: Runtime, tmp_path: Pa
     assert not sets.get("ambient")
 
 
+@pytest.mark.contains(
+    "escapes by `exec --cgroup`, the sub-cgroup checks of runc and crun of 2026",
+    "each name is opened in the container's cgroup, links and `..` are refused",
+)
 @pytest.mark.parametrize("path", ["../x", "..", "/..", "a/../../x", "/sys/fs/cgroup", "link", "cpu:../x", "a\n"])
 def test_cgroups_of_exec(running: tuple[Runtime, str, Path], path: str) -> None:
     """The group of exec lies below that of the container; where a path may be one's, none is there."""
@@ -144,6 +162,7 @@ def test_cgroups_of_exec(running: tuple[Runtime, str, Path], path: str) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.contains("GHSA-5g49-rx9x-qfc6: slashes in names of cgroup files", "names are checked")
 @pytest.mark.parametrize(
     "resources",
     [
@@ -163,6 +182,10 @@ def test_paths_of_cgroups(refused: Refused, path: str) -> None:
     assert "cgroupsPath" in refused({"linux": {"cgroupsPath": path}})
 
 
+@pytest.mark.contains(
+    "sysctls such as `net/../kernel/core_pattern`",
+    "components are checked; opened with `RESOLVE_BENEATH`",
+)
 @pytest.mark.parametrize(
     "name",
     ["net/../kernel/core_pattern", "net/..", "net.../kernel.core_pattern", "net//../kernel/core_pattern",
@@ -178,6 +201,10 @@ def test_sysctls(refused: Refused, name: str) -> None:
     assert "sysctl" in refused({"linux": {"sysctl": {name: value}}})
 
 
+@pytest.mark.contains(
+    "CVE-2021-43784: a length of 16 bits",
+    "lengths have 32 bits, and a program that does not fit is refused",
+)
 def test_long_values(refused: Refused) -> None:
     """CVE-2021-43784: nothing is cut to 16 bits."""
     path = "/proc/self/ns/" + "./" * 40000 + "net"
@@ -214,6 +241,10 @@ def test_bad_json(runtime: Runtime, tmp_path: Path, text: str) -> None:
     assert ("occurs twice in one object" in done.stderr) == ('"root": {"path": "/"}' in text)
 
 
+@pytest.mark.contains(
+    "CVE-2024-3154: annotations that become properties",
+    "`features` lists them where they are honoured",
+)
 def test_features_name_annotations_that_are_the_callers_duty(runtime: Runtime) -> None:
     """CVE-2024-3154."""
     features = json.loads(runtime.call("features", check=True).stdout)

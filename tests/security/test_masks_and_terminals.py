@@ -22,6 +22,11 @@ def _with_dev(bundle: MakeBundle, dev: Path, *options: str) -> Bundle:
     return bundle({"mounts": [*keep, bound], "linux": {"readonlyPaths": []}})
 
 
+@pytest.mark.contains(
+    "CVE-2025-31133, CVE-2025-62161: `/dev/null` is not one",
+    "opened without links, its kind and its device number compared; else masking fails. What is masked is"
+    " a descriptor too",
+)
 @pytest.mark.parametrize(
     "null", ["link", "relative link", "file", "zero", "terminal", "disk", "fifo", "directory", "missing"]
 )
@@ -60,6 +65,7 @@ def test_null_that_is_none(runtime: Runtime, bundle: MakeBundle, tmp_path: Path,
     assert CORE_PATTERN.read_text() == before
 
 
+@pytest.mark.contains("CVE-2025-31133, CVE-2025-62161: `/dev/null` is not one")
 def test_masked_link(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """The mask covers what a link in the image leads to inside; one that leads nowhere is an error."""
     canary = tmp_path / "canary"
@@ -76,6 +82,7 @@ def test_masked_link(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> No
     assert canary.read_text() == "canary"
 
 
+@pytest.mark.contains("a tmpfs over masked directories that takes what is written")
 def test_masks_hold_what_the_container_can_write_to(runtime: Runtime, bundle: MakeBundle) -> None:
     """The shared tmpfs over masked directories is empty and stays so."""
     masked = ["/one", "/two"]
@@ -89,6 +96,10 @@ def test_masks_hold_what_the_container_can_write_to(runtime: Runtime, bundle: Ma
     assert done.stdout == "/one:\n\n/two:\n"
 
 
+@pytest.mark.contains(
+    "a tmpfs over masked directories that takes what is written",
+    "read-only as a mount and as a file system, without room: nr_blocks, nr_inodes",
+)
 def test_the_tmpfs_of_masks_takes_nothing(runtime: Runtime, bundle: MakeBundle) -> None:
     """Read-only as a mount and as a file system, and without room for data or files: nothing can be hidden there by who
     finds a way to write (nr_blocks, nr_inodes)."""
@@ -104,6 +115,10 @@ def test_the_tmpfs_of_masks_takes_nothing(runtime: Runtime, bundle: MakeBundle) 
     assert "mkdir" in done.stderr
 
 
+@pytest.mark.contains(
+    "CVE-2025-52565: terminals that are links",
+    "the slave comes from the master (`TIOCGPTPEER`), which has to lie on devpts",
+)
 def test_terminal_with_links_for_terminals(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """CVE-2025-52565: the terminal is not opened by a name that the container has made."""
     canary = tmp_path / "canary"
@@ -153,6 +168,7 @@ def _in_terminal(runtime: Runtime, it: Bundle) -> str:
     return text.decode(errors="replace")
 
 
+@pytest.mark.contains("CVE-2026-88264: `/dev/console` is a link, and nothing is mounted on `/dev`")
 def test_console_link_with_a_terminal(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """/dev/console in an image whose /dev is not covered: the mount point is made inside."""
     canary = tmp_path / "canary"
@@ -163,6 +179,7 @@ def test_console_link_with_a_terminal(runtime: Runtime, bundle: MakeBundle, tmp_
     assert not canary.exists()
 
 
+@pytest.mark.contains("CVE-2025-52565: terminals that are links")
 def test_a_ptmx_that_is_not_of_a_devpts(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """CVE-2025-52565: a node of its device elsewhere leads to whatever devpts lies beside it."""
     dev = tmp_path / "dev"
@@ -179,6 +196,10 @@ def test_a_ptmx_that_is_not_of_a_devpts(runtime: Runtime, bundle: MakeBundle, tm
     assert "error opening the console" in said
 
 
+@pytest.mark.contains(
+    "CVE-2019-16884: mounts over `/proc`",
+    "destinations below `/proc` are refused, so is anything but procfs on it; 4 above",
+)
 @pytest.mark.parametrize(
     ("destination", "kind"),
     [
@@ -196,6 +217,7 @@ def test_mounts_below_proc(runtime: Runtime, bundle: MakeBundle, tmp_path: Path,
     assert "cannot be mounted because it is inside /proc" in done.stderr
 
 
+@pytest.mark.contains("CVE-2019-16884: mounts over `/proc`")
 def test_something_else_as_proc(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """CVE-2019-16884: a directory over /proc is refused."""
     mount = {"destination": "/proc", "type": "bind", "source": str(tmp_path), "options": ["bind"]}
@@ -215,6 +237,10 @@ LINKS = [
 ]
 
 
+@pytest.mark.contains(
+    "a link in the image that leads a volume over `/proc` or `/sys` (found here)",
+    "the mount point that was opened is asked which file system it lies on (fstatfs(2))",
+)
 @pytest.mark.parametrize("kind", ["bind", "tmpfs", "copied-up", "cgroup"])
 @pytest.mark.parametrize(("destination", "link"), LINKS)
 @pytest.mark.parametrize("userns", [False, True], ids=["root", "userns"])
@@ -243,6 +269,7 @@ def test_a_link_leads_a_mount_into_proc_or_sys(
     assert "(mounts/6)" in done.stderr
 
 
+@pytest.mark.contains("a link in the image that leads a volume over `/proc` or `/sys` (found here)")
 def test_a_link_from_sys_to_proc(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """What may lie in the one by its name may not lie in the other."""
     it = bundle()
@@ -281,6 +308,7 @@ def test_a_read_only_tmpfs_behind_a_link_is_the_one_that_was_mounted(runtime: Ru
     assert "rw" in options["/one"]
 
 
+@pytest.mark.contains("CVE-2019-16884: mounts over `/proc`")
 @pytest.mark.parametrize("kind", ["tmpfs", "sysfs"])
 def test_another_file_system_as_proc(runtime: Runtime, bundle: MakeBundle, kind: str) -> None:
     """CVE-2019-16884: the same without a bind mount."""
@@ -290,6 +318,10 @@ def test_another_file_system_as_proc(runtime: Runtime, bundle: MakeBundle, kind:
     assert "cannot be mounted because it is not of type proc (mounts/6/type)" in done.stderr
 
 
+@pytest.mark.contains(
+    "CVE-2025-52881, CVE-2025-62596: labels and sysctls written elsewhere",
+    "4 above; on the way no mount is crossed",
+)
 def test_labels_where_the_image_leads_proc_astray(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """CVE-2025-52881: the files of labels are the host's, so without a security module there are none, and `create`
     and `exec` fail whatever the container has in their place."""
@@ -312,6 +344,7 @@ def test_labels_where_the_image_leads_proc_astray(runtime: Runtime, bundle: Make
     assert [name for fake in fakes for name in fake.rglob("*") if name.is_file() and name.read_text()] == []
 
 
+@pytest.mark.contains("CVE-2025-52881, CVE-2025-62596: labels and sysctls written elsewhere")
 def test_sysctls_where_the_image_has_a_proc_of_its_own(runtime: Runtime, bundle: MakeBundle) -> None:
     """CVE-2025-52881: they are the kernel's all the same, and nothing is written to the image."""
     it = bundle()
@@ -326,6 +359,7 @@ def test_sysctls_where_the_image_has_a_proc_of_its_own(runtime: Runtime, bundle:
     assert subprocess.run(words, check=True, capture_output=True, text=True).stdout == "77\n"
 
 
+@pytest.mark.contains("an unmasked `/proc` below `--no-pivot`", "those of the host are unmounted, or covered, first")
 @pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
 def test_no_unmasked_proc_is_left(runtime: Runtime, bundle: MakeBundle, flags: tuple[str, ...]) -> None:
     """In a user namespace inside, the kernel lets proc be mounted only where a full one is in sight: none is."""
@@ -349,6 +383,10 @@ def test_no_pivot_with_every_privilege(runtime: Runtime, bundle: MakeBundle) -> 
     assert [line.split()[4] for line in lines if " - sysfs " in line and line.split()[3] == "/"] == ["/sys"]
 
 
+@pytest.mark.contains(
+    "CVE-2023-25809: writable cgroups without a cgroup namespace",
+    "read-only is set on each mount of the tree that is bound",
+)
 @pytest.mark.parametrize("spaces", [("user",), ("user", "cgroup"), ()])
 def test_read_only_cgroups(runtime: Runtime, bundle: MakeBundle, spaces: tuple[str, ...]) -> None:
     """CVE-2023-25809: cgroup with "ro" is read-only in each of its mounts, also where the host's is bound."""
@@ -376,6 +414,7 @@ def test_read_only_cgroups(runtime: Runtime, bundle: MakeBundle, spaces: tuple[s
     assert [fields for fields in mounts if "ro" not in fields[3].split(",")] == []
 
 
+@pytest.mark.contains("CVE-2023-25809: writable cgroups without a cgroup namespace")
 def test_read_only_cgroups_below_which_something_is_mounted(
     runtime: Runtime, bundle: MakeBundle, tmp_path: Path
 ) -> None:

@@ -53,6 +53,10 @@ def _race(runtime: Runtime, it: Bundle, volume: Path, canary: Canary) -> list[st
     return said
 
 
+@pytest.mark.contains(
+    "CVE-2024-45310: directories made through a link",
+    "each component is opened, or made in its parent's descriptor",
+)
 def test_mount_points_that_are_made(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary) -> None:
     """CVE-2024-45310: no directory and no file is made outside."""
     file = volume.parent / "source"
@@ -69,6 +73,7 @@ def test_mount_points_that_are_made(runtime: Runtime, bundle: MakeBundle, volume
     assert not [text for text in said if "temporarily unavailable" in text]
 
 
+@pytest.mark.contains("CVE-2021-30465: mount target exchanged", "2 and 3 above")
 def test_nested_mounts(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary) -> None:
     """CVE-2021-30465: a mount meant for the volume never covers, or shows, anything of the host."""
     inner = volume.parent / "inner-source"
@@ -83,6 +88,7 @@ def test_nested_mounts(runtime: Runtime, bundle: MakeBundle, volume: Path, canar
     _race(runtime, it, volume, canary)
 
 
+@pytest.mark.contains("CVE-2021-30465: mount target exchanged")
 def test_link_to_the_hosts_root(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary) -> None:
     """The same with a link to "/": what is mounted there would hide the host, or bring its root in."""
     (volume / "b").unlink()
@@ -96,6 +102,7 @@ def test_link_to_the_hosts_root(runtime: Runtime, bundle: MakeBundle, volume: Pa
     _race(runtime, it, volume, canary)
 
 
+@pytest.mark.contains("CVE-2026-41579, CVE-2026-47766: `/dev` is a link")
 def test_devices(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary) -> None:
     """CVE-2026-47766, and the owner and mode of a node that was exchanged right after mknod(2)."""
     nodes = [
@@ -106,6 +113,7 @@ def test_devices(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Can
     _race(runtime, it, volume, canary)
 
 
+@pytest.mark.contains("CVE-2025-31133, CVE-2025-62161: `/dev/null` is not one")
 def test_masks(runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary) -> None:
     """CVE-2023-27561, CVE-2025-31133: masks and read-only paths in the volume cover nothing of the host."""
     it = _with(bundle, volume).update(
@@ -128,6 +136,7 @@ def test_working_directory(runtime: Runtime, bundle: MakeBundle, volume: Path, c
     _race(runtime, it, volume, canary)
 
 
+@pytest.mark.contains("CVE-2025-31133, CVE-2025-62161: `/dev/null` is not one")
 def test_null_is_exchanged(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, canary: Canary) -> None:
     """CVE-2025-31133 as a race: /dev/null and a link to a file of the kernel change places while paths are masked."""
     dev = tmp_path / "dev"
@@ -147,6 +156,7 @@ def test_null_is_exchanged(runtime: Runtime, bundle: MakeBundle, tmp_path: Path,
             assert "LEAKED" not in runtime.run(it).stdout
 
 
+@pytest.mark.contains("CVE-2025-52881, CVE-2025-62596: labels and sysctls written elsewhere")
 def test_sysctls_are_not_written_to_the_container(
     runtime: Runtime, bundle: MakeBundle, volume: Path, canary: Canary
 ) -> None:

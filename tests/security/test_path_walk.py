@@ -65,6 +65,7 @@ def test_a_file_that_becomes_a_link(below: Below, tmp_path: Path) -> None:
     assert Swapping(below.session, below.reg).open(b"file", DST, os.O_RDONLY) == ELOOP
 
 
+@pytest.mark.contains("CVE-2025-52881, CVE-2025-62596: labels and sysctls written elsewhere")
 @pytest.mark.skipif(not IS_ROOT, reason="needs root")
 @pytest.mark.parametrize("path", ["over", "plain/over", "over/file", "bound"])
 def test_another_file_system_on_the_way(below: Below, path: str) -> None:
@@ -91,6 +92,7 @@ def test_another_file_system_on_the_way(below: Below, path: str) -> None:
             ctypes.CDLL(None).umount2(os.fsencode(target), 2)
 
 
+@pytest.mark.contains("CVE-2019-19921, CVE-2023-27561, CVE-2023-28642, CVE-2025-54867: `/proc` or `/sys` is a link")
 def test_links_where_there_may_be_none(below: Below) -> None:
     """Nothing is made behind one either."""
     (below.root / "real").mkdir()

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from errno import EPERM
 from typing import Any
 
+import pytest
+
 from pyrunc.kernel.uapi import (
     AT_FDCWD,
     CLONE_NEWNS,
@@ -122,6 +124,7 @@ def everything() -> Iterator[tuple[bool, list[Step]]]:
             yield privileged, found
 
 
+@pytest.mark.contains("CVE-2016-9962: exec'ed process can be traced before it drops")
 def test_every_change_of_ids_is_followed_by_hiding() -> None:
     """The kernel makes a process that changes its effective ids as dumpable as fs.suid_dumpable says: with 1, open to
     whoever has CAP_SYS_PTRACE in the user namespace that it is in by then."""
@@ -139,6 +142,7 @@ def test_every_change_of_ids_is_followed_by_hiding() -> None:
     assert changes > 30
 
 
+@pytest.mark.contains("CVE-2019-18837, CVE-2025-24965: links in the image")
 def test_every_path_is_opened_below_a_descriptor() -> None:
     """openat2(2) in the root file system, or beneath a procfs of the host's; openat(2) for one name, links not
     followed. What is opened without a directory is the host's, before its root is left, or "/" itself."""
@@ -174,6 +178,7 @@ def test_setgroups_may_fail_only_where_it_has_to() -> None:
     assert seen
 
 
+@pytest.mark.contains("CVE-2024-21626: working directory by a leaked descriptor")
 def test_the_working_directory_is_checked_before_the_execve() -> None:
     """getcwd(2) gives "(unreachable)..." for a directory that is not below the root (CVE-2024-21626)."""
     for found in (of_create(config(NEW))[1], of_exec(config(NONE)["process"], CLONE_NEWNS)[1]):
@@ -184,6 +189,7 @@ def test_the_working_directory_is_checked_before_the_execve() -> None:
         assert checks[0].args[2:4] == (0xFF, ord("/"))
 
 
+@pytest.mark.contains("an unmasked `/proc` below `--no-pivot`")
 def test_without_pivot_root_the_hosts_file_systems_go_first() -> None:
     """They would stay in the container's mount namespace, out of its sight: a user namespace inside could mount procfs
     and sysfs anew then, without masks."""

@@ -41,6 +41,7 @@ def poisoned(bundle: MakeBundle, tmp_path: Path) -> Bundle:
     return it
 
 
+@pytest.mark.contains("CVE-2019-14271, GHSA-x86f-5xw2-fm2r: modules and helpers of the container's root", "1 above")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -63,6 +64,7 @@ def test_import_canary_of_run(runtime: Runtime, poisoned: Bundle, changes: dict[
     assert not (poisoned.rootfs / "ran").exists()
 
 
+@pytest.mark.contains("CVE-2019-14271, GHSA-x86f-5xw2-fm2r: modules and helpers of the container's root")
 def test_import_canary_of_exec(runtime: Runtime, poisoned: Bundle) -> None:
     id = runtime.create(poisoned.args("/bin/sleep", "100"))
     runtime.call("start", id, check=True)
@@ -75,6 +77,10 @@ def test_import_canary_of_exec(runtime: Runtime, poisoned: Bundle) -> None:
     assert not (poisoned.rootfs / "ran").exists()
 
 
+@pytest.mark.contains(
+    "secrets of the environment in errors",
+    "values are not part of any message, nor of `pyrunc plan`",
+)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -104,6 +110,10 @@ def test_values_of_the_environment_are_told_to_nobody(
             assert "hunter2" not in text
 
 
+@pytest.mark.contains(
+    "a state directory that others own or may write to, links in it",
+    "refused; files are opened without following links",
+)
 @pytest.mark.parametrize("mode", [0o777, 0o772])
 def test_state_directory_that_others_can_write_to(runtime: Runtime, bundle: MakeBundle, mode: int) -> None:
     runtime.root.mkdir()
@@ -112,6 +122,7 @@ def test_state_directory_that_others_can_write_to(runtime: Runtime, bundle: Make
     assert list(runtime.root.iterdir()) == []
 
 
+@pytest.mark.contains("a state directory that others own or may write to, links in it")
 def test_shared_state_directory(runtime: Runtime, bundle: MakeBundle) -> None:
     """With the sticky bit nobody else can exchange root's entries; what others have put there is nothing of root's."""
     runtime.root.mkdir()
@@ -137,6 +148,7 @@ def test_shared_state_directory(runtime: Runtime, bundle: MakeBundle) -> None:
     assert runtime.state(id)["status"] == "running"
 
 
+@pytest.mark.contains("a state directory that others own or may write to, links in it")
 def test_state_directory_of_someone_else(runtime: Runtime, bundle: MakeBundle) -> None:
     runtime.root.mkdir(mode=0o700)
     os.chown(runtime.root, 1000, 1000)
@@ -144,6 +156,7 @@ def test_state_directory_of_someone_else(runtime: Runtime, bundle: MakeBundle) -
     assert list(runtime.root.iterdir()) == []
 
 
+@pytest.mark.contains("a state directory that others own or may write to, links in it")
 def test_links_in_the_state_directory(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """A state file that is a link is not followed, neither to read nor to write."""
     canary = tmp_path / "canary"

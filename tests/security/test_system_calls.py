@@ -73,6 +73,7 @@ def _strace(log: Path, command: list[str]) -> None:
     assert done.returncode == 0, (log.parent / "said").read_text()
 
 
+@pytest.mark.contains("CVE-2019-14271, GHSA-x86f-5xw2-fm2r: modules and helpers of the container's root")
 def test_run(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """With masks, a user, HOME to be found, a hook, sysctls and a working directory that is made."""
     it = bundle(
@@ -87,6 +88,7 @@ def test_run(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     _gate(log, {"/bin/date", "/bin/busybox"})
 
 
+@pytest.mark.contains("CVE-2019-14271, GHSA-x86f-5xw2-fm2r: modules and helpers of the container's root")
 def test_exec(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     it = bundle().args("/bin/sleep", "100")
     id = runtime.create(it)
@@ -96,6 +98,9 @@ def test_exec(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     _gate(log, {"/bin/busybox"})
 
 
+@pytest.mark.contains(
+    "root of the host through an init that waits for its id maps in a joined pid namespace (found here)",
+)
 def test_who_makes_a_user_namespace_is_not_root(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
     """Neither that of the container nor those of idmapped mounts: every container without one runs as root."""
     maps = [{"containerID": 0, "hostID": 300000, "size": 65536}]
