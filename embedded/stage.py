@@ -189,8 +189,9 @@ class Finder:
                 pass  # `cached` that is not there; whoever could make it can write its directory
             else:
                 others = 0o002 if status.st_gid in (0, status.st_uid) else 0o022
-                sticky = status.st_mode & 0o1000
-                if status.st_uid not in self.owners or (status.st_mode & others and not sticky):
+                if status.st_mode & 0o1000 and any(place.startswith(path + "/") for place in sys.path):
+                    others = 0  # such as /tmp: what is below it stays its owner's
+                if status.st_uid not in self.owners or status.st_mode & others:
                     raise Damaged(f"no code is loaded from {path}: others may write it")
             self.trusted.add(path)
             path = path.rpartition("/")[0]

@@ -29,7 +29,10 @@ LAUNCHER = """\
 #!{interpreter} -IS
 import sys
 {locate}
-from pyrunc.cli import main
+try:
+    from pyrunc.cli import main
+except ImportError as error:
+    sys.exit(f"pyrunc: the installation is damaged: {{error}}")
 sys.exit(main())
 """
 
@@ -60,6 +63,35 @@ from pyrunc.cli import main
 sys.exit(main())
 """
 
+# In a script of `make install`: code comes only from files that nobody else may write, as in the executable
+# (embedded/stage.py). A checkout's launcher asks for no such thing: it lies in the checkout, so whoever could change the
+# code could change the launcher. An environment's (a wheel's) belongs to whoever has made that.
+TRUSTED = """\
+class Trusted:
+    # Finds modules where root, the caller and the owner of this script alone may write.
+    finder = sys.meta_path[-1]
+    owners = 0, posix.geteuid(), posix.stat(path).st_uid
+    known = set()
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        spec = cls.finder.find_spec(name, path, target)
+        for file in (spec.origin, spec.cached) if spec and spec.has_location else ():
+            while file and file not in cls.known:
+                try:
+                    status = posix.stat(file)
+                except FileNotFoundError:
+                    pass  # what is compiled, and is not there; who could make it can write its directory
+                else:
+                    others = 0o002 if status.st_gid in (0, status.st_uid) else 0o022
+                    if status.st_mode & 0o1000 and any(place.startswith(file + "/") for place in sys.path):
+                        others = 0  # such as /tmp: what is below it stays its owner's
+                    if status.st_uid not in cls.owners or status.st_mode & others:
+                        raise ImportError(f"no code is loaded from {file}: others may write it")
+                cls.known.add(file)
+                file = file.rpartition("/")[0]
+        return spec
+sys.meta_path[-1] = Trusted"""
+
 
 def base_interpreter() -> str:
     """The absolute path of the interpreter below any virtual environment, with its version.
@@ -78,7 +110,7 @@ def launcher_text(package_parent: Path | None = None) -> str:
     call runtimes with an empty environment and the kernel passes just one argument.
     """
     if package_parent is None:
-        locate = LOCATE_INSTALLED
+        locate = f"{LOCATE_INSTALLED}\n{TRUSTED}"
     else:
         locate = f"sys.path.insert(0, {str(package_parent)!r})"
     return LAUNCHER.format(interpreter=base_interpreter(), locate=locate)

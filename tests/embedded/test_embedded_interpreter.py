@@ -280,11 +280,12 @@ def test_the_same_bytes_from_the_same_inputs(program: Program, tmp_path: Path, m
         (program.package / "file.py").write_text("where = __file__\n")
 
 
+@pytest.mark.contains("code that others than root may write")
 def test_files_that_others_may_write_are_not_executed(program: Program) -> None:
     file = program.package / "file.py"
     text = "__import__('pyrunc.file').file.where"
     assert program.value(text) == str(file)
-    for path, mode in ((file, 0o646), (program.package, 0o757)):
+    for path, mode in ((file, 0o646), (file, 0o1646), (program.package, 0o757), (program.package, 0o1757)):
         before = path.stat().st_mode & 0o7777
         path.chmod(mode)
         done = program.call(text)
