@@ -89,3 +89,28 @@ def test_where_the_container_has_another(runtime: Runtime, bundle: MakeBundle, t
     if kind == "a file":
         assert stat.S_ISREG(place.lstat().st_mode)
         assert place.read_text() == ""
+
+
+@pytest.mark.contains("CVE-2026-88265: `/dev/null` is a link, and standard streams are opened again")
+def test_something_else_is_not_opened(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """To open a device is to use it. A FIFO tells who does: it would let a writer go on."""
+    it = bundle().args("/bin/sleep", "100")
+    it.config["mounts"] = [mount for mount in it.config["mounts"] if not mount["destination"].startswith("/dev")]
+    it.config["linux"]["maskedPaths"] = []
+    it.save()
+    id = runtime.create(it)
+    runtime.call("start", id, check=True)
+    place = it.rootfs / "dev/null"
+    place.unlink()
+    os.mkfifo(place)
+    writer = subprocess.Popen(["sh", "-c", f"exec 9>{place}; echo opened"], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    try:
+        run_on_null(tmp_path / "told", *runtime.command("exec", id, "/bin/true"))
+        os.set_blocking(writer.stdout.fileno(), False)
+        assert writer.poll() is None
+        assert writer.stdout.read() is None
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()

@@ -16,6 +16,7 @@ from pyrunc.kernel.uapi import (
     LAST_FD,
     O_CLOEXEC,
     O_NOCTTY,
+    O_PATH,
     O_RDWR,
     PR_SET_DUMPABLE,
     PR_SET_KEEPCAPS,
@@ -156,15 +157,22 @@ def own_stdio(p: Program, root: Reg, uid: int, on_null: "tuple[int, ...]") -> No
 
 
 def _own_null(p: Program, root: Reg, fds: "tuple[int, ...]") -> None:
-    """Open the container's /dev/null in place of the host's; where none can be opened, the host's stays."""
+    """Open the container's /dev/null in place of the host's; where none can be opened, the host's stays.
+
+    It is looked at before it is opened, since to open another device is to use it already; and what was opened is
+    looked at again, since a running container may exchange it in between.
+    """
     p.about("error opening /dev/null for standard input and output")
     null, stat = p.reg("null"), Space(STATX_SIZE_OF, "statx")
     another, missing = Label("/dev/null is something else"), Label("no /dev/null")
-    open_in_root(p, root, "dev/null", null, O_RDWR | O_NOCTTY, error=missing)
-    p.call("statx", null, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
-    p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFCHR, EINVAL, error=another)
-    p.check(At(stat, STATX_RDEV_MAJOR_AT), 4, LAST_FD, 1, EINVAL, error=another)
-    p.check(At(stat, STATX_RDEV_MINOR_AT), 4, LAST_FD, 3, EINVAL, error=another)
+    for flags in (O_PATH, O_RDWR | O_NOCTTY):
+        open_in_root(p, root, "dev/null", null, flags, error=missing)
+        p.call("statx", null, b"", AT_EMPTY_PATH, STATX_TYPE, stat)
+        p.check(At(stat, STATX_MODE_AT), 2, S_IFMT, S_IFCHR, EINVAL, error=another)
+        p.check(At(stat, STATX_RDEV_MAJOR_AT), 4, LAST_FD, 1, EINVAL, error=another)
+        p.check(At(stat, STATX_RDEV_MINOR_AT), 4, LAST_FD, 3, EINVAL, error=another)
+        if flags == O_PATH:
+            p.call("close", null)
     for fd in fds:
         p.call("dup3", null, fd, 0)
     p.label(another)
