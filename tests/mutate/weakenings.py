@@ -7,6 +7,7 @@ Each entry takes one security check out of pyrunc:
     text     what stands there, exactly once in the file
     weak     what is put in its place
     tests    the tests that have to notice: pytest's node ids, from `tests/` on; the first that fails is enough
+    only     "v1" where the code is used on hosts with hierarchies of cgroup v1 alone; absent for all others
 """
 
 import tomllib
@@ -24,6 +25,7 @@ class Weakening(NamedTuple):
     text: str
     weak: str
     tests: tuple[str, ...]
+    only: str = ""
 
     def fault(self, root: Path) -> str:
         """Why it cannot be applied to the checkout `root`; "" where it can."""
@@ -37,6 +39,8 @@ class Weakening(NamedTuple):
             return "it changes nothing"
         if not self.tests:
             return "it names no test"
+        if self.only not in ("", "v1"):
+            return f"there is no kind of host {self.only}"
         for node in self.tests:
             file, _, name = node.partition("::")
             if not (root / "tests" / file).is_file():

@@ -241,7 +241,7 @@ LINKS = [
     "a link in the image that leads a volume over `/proc` or `/sys` (found here)",
     "the mount point that was opened is asked which file system it lies on (fstatfs(2))",
 )
-@pytest.mark.parametrize("kind", ["bind", "tmpfs", "copied-up", "cgroup"])
+@pytest.mark.parametrize("kind", ["bind", "tmpfs", "copied-up", "cgroup", "cgroup2"])
 @pytest.mark.parametrize(("destination", "link"), LINKS)
 @pytest.mark.parametrize("userns", [False, True], ids=["root", "userns"])
 def test_a_link_leads_a_mount_into_proc_or_sys(
@@ -426,7 +426,7 @@ def test_read_only_cgroups_below_which_something_is_mounted(
     place.mkdir()
     try:
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)  # in the tests' own mount namespace
-        mount = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}
+        mount = {"destination": "/sys/fs/cgroup", "type": "cgroup2", "source": "cgroup", "options": ["ro"]}
         it = bundle({"mounts": [*bundle().config["mounts"], mount]})
         it.config["linux"]["namespaces"].append({"type": "user"})
         maps = [{"containerID": 0, "hostID": 0, "size": 65536}]
