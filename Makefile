@@ -71,6 +71,11 @@ bundles: setup
 
 # LIBRARIES=system: without an environment, for packages, whose libraries are the distribution's.
 ifeq ($(LIBRARIES),system)
+# Each security check taken out, one at a time: a test has to notice.
+mutate: setup-test build
+	@cd tests && ../$(BIN)/python -m mutate.mutate $(MUTATE_ARGS)
+.PHONY: mutate
+
 install:
 	@LIBRARIES=system $(PYTHON) tools/install.py install '$(DESTDIR)' '$(PREFIX)'
 else
