@@ -69,13 +69,13 @@ embedded: build
 bundles: setup
 	@$(PYTHON) tools/make_rootfs.py $(BUNDLES:%=bundles/%/rootfs)
 
-# LIBRARIES=system: without an environment, for packages, whose libraries are the distribution's.
-ifeq ($(LIBRARIES),system)
 # Each security check taken out, one at a time: a test has to notice.
 mutate: setup-test build
 	@cd tests && ../$(BIN)/python -m mutate.mutate $(MUTATE_ARGS)
 .PHONY: mutate
 
+# LIBRARIES=system: without an environment, for packages, whose libraries are the distribution's.
+ifeq ($(LIBRARIES),system)
 install:
 	@LIBRARIES=system $(PYTHON) tools/install.py install '$(DESTDIR)' '$(PREFIX)'
 else

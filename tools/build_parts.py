@@ -64,7 +64,7 @@ sys.exit(main())
 """
 
 # In a script of `make install`: code comes only from files that nobody else may write, as in the executable
-# (embedded/stage.py). A checkout's launcher asks for no such thing: it lies in the checkout, so whoever could change the
+# (embedded/stage.py). A checkout's launcher does not ask: it lies in the checkout, so whoever could change the
 # code could change the launcher. An environment's (a wheel's) belongs to whoever has made that.
 TRUSTED = """\
 class Trusted:
