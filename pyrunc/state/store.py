@@ -70,13 +70,13 @@ class Store:
         """
         check_id(id)
         root = self.directory.descriptor()
-        if self.directory.shared and self._stranger(id) is not None:
-            raise NotFound(MISSING)
         data = None if root is None else self.read(id, "state.json")
         if data is None:
-            if root is None or not _is_directory(root, id):
+            fd = -1 if root is None else self._open(id)
+            if fd < 0:
                 raise NotFound(MISSING)
-            state = State(id, created=now(posix.stat(id, dir_fd=root).st_ctime_ns))
+            state = State(id, created=now(posix.fstat(fd).st_ctime_ns))
+            posix.close(fd)
         else:
             state = parse(id, data, self.read)
         state._store = self
@@ -140,15 +140,15 @@ class Store:
         """
         check_id(id)
         root = self.directory.descriptor()
-        if root is None or (self.directory.shared and self._stranger(id) is not None):
+        if root is None:
             raise NotFound(MISSING)
         until = time.monotonic() + timeout
         wait = 0.001
         while True:
-            lock = self._try_lock(root, id)
+            lock = self._try_lock(id)
             if lock is not None:
                 return lock
-            self._check_holder(root, id)
+            self._check_holder(id)
             if time.monotonic() >= until:
                 raise Error(
                     f"container {id} is being changed by another process since {timeout:.0f} s",
@@ -159,7 +159,7 @@ class Store:
 
     def locked(self, id: str) -> bool:
         """Whether someone else holds the container's lock."""
-        fd = _open_directory(self.directory.descriptor(), id)
+        fd = self._open(id)
         if fd < 0:
             return False
         try:
@@ -252,8 +252,14 @@ class Store:
 
     def read(self, id: str, name: str) -> "bytes | None":
         """A file of the container's directory, whole; None where there is none. Errors: Damaged: it is no file."""
+        directory, file = self.directory.descriptor(), f"{id}/{name}"
+        shared = self.directory.shared
+        if shared:
+            directory, file = self._open(id), name
+            if directory < 0:
+                return None
         try:
-            return read_whole(f"{id}/{name}", self.directory.descriptor())
+            return read_whole(file, directory)
         except OSError as error:
             if error.errno == ENOTDIR:
                 return None  # something that is no directory has the container's name
@@ -262,6 +268,18 @@ class Store:
                 raise Damaged(id, f"cannot read {name} of container {id}: it is {what}") from None
             cause = strerror(error.errno or 0)
             raise Error(f"cannot read {name} of container {id}: {cause}", errno=error.errno or 0) from None
+        finally:
+            if shared and directory is not None:
+                posix.close(directory)
+
+    def _open(self, id: str) -> int:
+        """A descriptor of the container's directory; -1 where there is none, or where it is another user's. Only what
+        was opened can be asked whose it is: others may put an entry into a shared state directory at any moment."""
+        fd = _open_directory(self.directory.descriptor(), id)
+        if fd >= 0 and self.directory.shared and posix.fstat(fd).st_uid != posix.geteuid():
+            posix.close(fd)
+            return -1
+        return fd
 
     def _stranger(self, id: str) -> "int | None":
         """Whose the entry of a shared state directory is, where it is not ours; None where it is, or there is none."""
@@ -271,9 +289,9 @@ class Store:
             return None
         return None if uid == posix.geteuid() else uid
 
-    def _try_lock(self, root: int, id: str) -> "Lock | None":
+    def _try_lock(self, id: str) -> "Lock | None":
         """The container's lock, or None while someone else has it. Errors: NotFound."""
-        lock = Lock(_open_directory(root, id))
+        lock = Lock(self._open(id))
         if lock.fd < 0:
             raise NotFound(MISSING)
         try:
@@ -290,14 +308,14 @@ class Store:
             return None
         return lock
 
-    def _check_holder(self, root: int, id: str) -> None:
+    def _check_holder(self, id: str) -> None:
         """Raise Error where who holds the lock waits for this process: a hook that calls us for its own container.
 
         While it is being created, the container does not exist yet, as with runc.
         """
         from pyrunc.state.lock_holder import waits_for_us
 
-        fd = _open_directory(root, id)
+        fd = self._open(id)
         if fd < 0:
             return
         try:
@@ -344,13 +362,6 @@ def _open_directory(root: "int | None", name: str) -> int:
         if error.errno in _NO_DIRECTORY:
             return -1
         raise from_os_error(f"open the directory of container {name}:", error) from None
-
-
-def _is_directory(root: int, name: str) -> bool:
-    fd = _open_directory(root, name)
-    if fd >= 0:
-        posix.close(fd)
-    return fd >= 0
 
 
 def _empty(directory: int, keep: "tuple[str, ...]" = ()) -> "list[str]":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -237,6 +238,30 @@ def test_container_directory_that_is_a_link(store: Store, tmp_path: Path) -> Non
 
 
 @pytest.mark.contains("a state directory that others own or may write to, links in it")
+@pytest.mark.contains("a state directory that others own or may write to, links in it")
+def test_an_entry_of_another_user_that_appears_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch, needs_root: None
+) -> None:
+    """In a shared state directory, after a look at the name: what is opened then is asked whose it is."""
+    put(store, "a", "created")
+    os.chmod(store.root, 0o1777)
+    shutil.copytree(store.path("a"), store.path("foreign"))
+    for path in (store.path("foreign"), store.path("foreign", "state.json")):
+        os.chown(path, 1000, 1000)
+    # As the name was when it was looked at.
+    monkeypatch.setattr(Store, "_stranger", lambda store, id: None)
+    shared = Store(store.root)
+    assert shared.load("a").id == "a"
+    with pytest.raises(NotFound):
+        shared.load("foreign")
+    with pytest.raises(NotFound):
+        shared.lock("foreign")
+    assert shared.read("foreign", "config.json") is None
+    assert [state.id for state in shared.list()] == ["a"]
+    with shared.lock("a"):
+        assert shared.locked("a")
+
+
 def test_files_that_are_links(store: Store, tmp_path: Path) -> None:
     """Neither read nor written through."""
     state = put(store, "a", "created")
