@@ -51,6 +51,13 @@ NOT_EXECUTED = "not executed"
 # Key of the note that nothing is left but the execve.
 EXECUTES = "executes"
 
+# What pyrunc-init says with its exit status (docs/machine.md).
+_STATUSES = {
+    120: ", its session with pyrunc broke",
+    121: ", it was sent a malformed program",
+    122: ", it could not hide itself (prctl) or map its memory (mmap)",
+}
+
 # Every signal but the two that the C library keeps for itself.
 SIGNALS = (*range(1, 32), *range(34, 65))
 
@@ -270,6 +277,16 @@ class Agent:
         self.session = Session(ours, "agent")
         return self.session
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object = None, error: object = None, trace: object = None) -> None:
         self.session.close()
-        posix.waitpid(self.pid, 0)
+        status = posix.waitpid(self.pid, 0)[1]
+        if isinstance(error, Lost) and error.session is self.session:
+            raise Lost(f"a host agent ended: {how_ended(status)}", self.session) from None
+
+
+def how_ended(status: int) -> str:
+    """What a pyrunc-init's wait status means (docs/machine.md)."""
+    if posix.WIFSIGNALED(status):
+        return f"killed by signal {posix.WTERMSIG(status)}"
+    code = posix.WEXITSTATUS(status)
+    return f"exit status {code}{_STATUSES.get(code, '')}"

@@ -14,7 +14,7 @@ from pyrunc.kernel.files import read_file, write_file
 from pyrunc.kernel.signals import SIGKILL
 from pyrunc.log import log
 from pyrunc.machine.ops import Program, Reg
-from pyrunc.machine.session import Lost, Session, Trace, spawn
+from pyrunc.machine.session import Lost, Session, Trace, how_ended, spawn
 from pyrunc.setup.host import reap, send_fd
 
 TYPE_CHECKING = False
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
 # What openat2(2) gives where there is none: of the kernel, and of a seccomp filter that does not know it.
 NO_OPENAT2 = (38, 1)  # ENOSYS, EPERM
-# What pyrunc-init says with its exit status (docs/machine.md).
-_STATUSES = {
-    120: ", its session with pyrunc broke",
-    121: ", it was sent a malformed program",
-    122: ", it could not hide itself (prctl) or map its memory (mmap)",
-}
 # Retries of a path walk that someone disturbs by renaming: 2 ms and more of them.
 _MOST_RETRIES = 4096
 
@@ -110,11 +104,10 @@ class Making:
         lost: where it was noticed, which may have been the session of another agent, asked for something meanwhile.
         """
         if lost is not None and lost.session not in (self.session, self.agent):
-            return Error(f"{SETUP}a host agent ended without an answer")
+            return Error(f"{SETUP}{lost}")
         status = reap(pid)
         signal = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
-        code = posix.WEXITSTATUS(status)
-        how = f"killed by signal {signal}" if signal else f"exit status {code}{_STATUSES.get(code, '')}"
+        how = how_ended(status)
         if pid == self.pid:
             self.pid = 0
         else:

@@ -105,6 +105,8 @@ ON_SOCKETS = {"read": "ENOMEM EINTR", "write": "ENOMEM EINTR", "fstat": ""}
 ON_PIPES = {"read": "EINTR", "write": "EINTR", "fstat": ""}
 #: These happen although they fail: close(2), "Dealing with error returns from close()".
 AFTER = ("close",)
+#: Files of the interpreter's, and directories of them: what fails there is told as an installation that is damaged.
+_CODE = (".py", "__pycache__", "/lib/python3", "/pyrunc/")
 _VIRTUAL = ("/memfd:", "/dev/null", ".fifo")
 DELAY = 60  # milliseconds
 DELAYED = ("read", "write", "clone3", "recvmsg", "sendmsg", "kill", "wait4", "rename", "renameat", "poll")
@@ -174,6 +176,8 @@ def recorded(log: str) -> Iterator[Call]:
             began = name in ("rt_sigaction", "openat") and (name != "openat" or "pyrunc/cli" in strings[1])
             if not began:
                 continue
+        if any(word in "".join(strings) for word in _CODE):
+            continue
         yield Call(role, name, int(number), int(times), int(result), " ".join(s for s in strings if s != "-"))
 
 

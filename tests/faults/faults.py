@@ -35,6 +35,13 @@ from support import ROOT
 KINDS = ("false success", "false failure", "hang", "leftover", "internal error", "traceback", "untrue error")
 #: pyrunc.exhaustion's last resort: the name of a function.
 NAMELESS = re.compile(r"pyrunc \w+ failed: [a-z ]+: [a-z /]+\"?$")
+#: Without these a pyrunc-init can say no more than that it ends.
+SPEECHLESS = ("read", "write", "dup3", "sendmsg", "recvmsg", "prctl", "mmap")
+BROKEN = (
+    "its session with pyrunc broke",
+    "could not hide itself (prctl) or map its memory (mmap)",
+    "without an answer",
+)
 #: Said of a process that was killed.
 ENDED = ("killed", "ended", "has stopped")
 
@@ -127,10 +134,7 @@ def _error(injection: Injection, done: Outcome) -> str:
     lines = [line for line in lines if "level=warning" not in line]
     if len(lines) != 1:
         return f"{len(lines)} lines in place of one"
-    broken = injection.call.role != "0" and injection.call.name in ("read", "write", "dup3", "sendmsg", "recvmsg")
-    if broken and ("its session with pyrunc broke" in lines[0] or "without an answer" in lines[0]):
-        return ""  # and so it cannot say more
-    if injection.call.role != "0" and "(mmap)" in lines[0]:
+    if injection.call.role != "0" and injection.call.name in SPEECHLESS and any(it in lines[0] for it in BROKEN):
         return ""
     if injection.action == "signal":
         return "" if any(word in lines[0] for word in ENDED) else "does not name the cause"

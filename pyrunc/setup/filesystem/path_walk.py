@@ -107,11 +107,10 @@ class Walk:
         nothing is.
         """
         walked = _Walked(self, flags, resolve, make)
-        try:
-            errno = walked.descend(path)
-            return errno or walked.take(dst)
-        finally:
-            walked.close()
+        errno = walked.descend(path) or walked.take(dst)
+        # Not after an exception: the process is not to be then, and a session that has failed is out of step.
+        walked.close()
+        return errno
 
     def look(self, parent: object, name: bytes) -> "Component | int":
         """Open one name of a directory, links not followed; an errno where that fails."""
