@@ -212,10 +212,12 @@ def main() -> int:
             world.close()
         return 0
     names = options.scene
-    queue: multiprocessing.Queue[Result | None] = multiprocessing.Queue()
+    injector()  # compiled once, and removed at the end, by this process
+    context = multiprocessing.get_context("fork")
+    queue: multiprocessing.Queue[Result | None] = context.Queue()
     shares = [(index, options.jobs) for index in range(options.jobs)]
     workers = [
-        multiprocessing.Process(target=_worker, args=(queue, names, options.n, options.seed, options.only, share))
+        context.Process(target=_worker, args=(queue, names, options.n, options.seed, options.only, share))
         for share in shares
     ]
     for worker in workers:
