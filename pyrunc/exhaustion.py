@@ -34,6 +34,7 @@ DOING = {
     "pair": "make a session with pyrunc-init (socketpair)",
     "raise_hard_limits": "raise a limit of the container's process (prlimit)",
     "read_file": "read",
+    "read_sent": "read the container's /etc/passwd or /etc/group",
     "read_whole": "read",
     "sealed_init": "make the memfd of pyrunc-init",
     "send": "send a program to pyrunc-init (write)",

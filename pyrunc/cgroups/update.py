@@ -186,7 +186,7 @@ def update(manager: "Manager", changes: "Resources") -> "Resources":
         manager.update_unit(new)
         manager.apply(new)
         _read_back(manager, fd, writes)
-    except Error:
+    except (Error, OSError):
         _restore(manager, fd, before, old)
         raise
     manager.resources = new

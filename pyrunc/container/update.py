@@ -9,6 +9,7 @@ from pyrunc.config import strict
 from pyrunc.config.load import load_resources
 from pyrunc.errors import Error, from_os_error
 from pyrunc.options import Globals
+from pyrunc.setup.process import attempt
 from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
@@ -50,6 +51,7 @@ def update(globals_: Globals, id: str, changes: Resources) -> None:
     refuses a limit, all are put back. Errors: `container not running`; it has no cgroup.
     """
     from pyrunc.cgroups import Manager
+    from pyrunc.cgroups.update import checked
 
     store = Store(globals_.root)
     with store.lock(id):
@@ -71,12 +73,22 @@ def update(globals_: Globals, id: str, changes: Resources) -> None:
             )
         config = state.config
         linux = config.setdefault("linux", {})
-        manager = Manager.from_state(state.cgroup, linux.get("resources", {}))
-        linux["resources"] = manager.update(changes)
-        if "devices" in changes:
-            _replace_devices(manager)
+        before = linux.get("resources", {})
+        manager = Manager.from_state(state.cgroup, before)
+        # Remembered before it is so: what the disk refuses must not be in force, and the kernel's limits cannot all be
+        # put back (one that was not there).
+        linux["resources"] = checked(before, changes)
         state.config = config
-        store.save(state)
+        try:
+            store.save(state)
+            manager.update(changes)
+            if "devices" in changes:
+                _replace_devices(manager)
+        except BaseException:
+            linux["resources"] = before
+            state.config = config
+            attempt(lambda: store.save(state), "the configuration that is kept of the container has the new limits")
+            raise
 
 
 def from_file(path: str) -> Resources:

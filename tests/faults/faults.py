@@ -72,6 +72,7 @@ def inject(scene: Scene, world: World, injection: Injection) -> tuple[bool, list
     """Disturb one call. Whether the injection was met; what was found."""
     log = world.directory / "log"
     world.clear_marks()
+    world.terminals()
     try:
         scene.ready(world)
     except RuntimeError as error:

@@ -49,7 +49,13 @@ class Scene:
 
     def command(self, world: World) -> list[str]:
         """The runtime's arguments."""
-        known = {"BUNDLE": str(world.bundle.path), "ID": world.id, "LOG": str(world.log), "PID": str(world.pid_file)}
+        known = {
+            "BUNDLE": str(world.bundle.path),
+            "ID": world.id,
+            "LOG": str(world.log),
+            "PID": str(world.pid_file),
+            "CONSOLE": str(world.directory / "console"),
+        }
         return [known.get(word, word) for word in self.words]
 
 
@@ -235,6 +241,44 @@ RICH: Json = {
     },
 }
 
+
+def _paused(world: World) -> None:
+    _running(world)
+    world.need("pause", world.id)
+
+
+def _is_paused(world: World, _: Outcome) -> str:
+    status = _status(world)
+    return "" if world.frozen() and status == "paused" else f"frozen: {world.frozen()}, and the container is {status}"
+
+
+def _is_resumed(world: World, _: Outcome) -> str:
+    status = _status(world)
+    return "" if not world.frozen() and status == "running" else f"frozen: {world.frozen()}, the container is {status}"
+
+
+def _paused_or_not(world: World, _: Outcome) -> str:
+    """After a failure it is one of the two, and `state` knows which."""
+    status = _status(world)
+    return "" if status == ("paused" if world.frozen() else "running") else f"it is {status}: {world.frozen()}"
+
+
+def _updated(world: World, _: Outcome) -> str:
+    return "" if world.setting("pids.max") == "77" else f"pids.max is {world.setting('pids.max')}"
+
+
+def _not_updated(world: World, _: Outcome) -> str:
+    return "update failed, and has changed the limit" if world.setting("pids.max") == "77" else ""
+
+
+def _is_created_with_terminal(world: World, outcome: Outcome) -> str:
+    return _is_created(world, outcome) or ("" if world.terminals() == 1 else "no terminal came")
+
+
+def _executed_with_terminal(world: World, outcome: Outcome) -> str:
+    return _executed(world, outcome) or ("" if world.terminals() == 1 else "no terminal came")
+
+
 _RUN = ("run", "-b", "BUNDLE", "ID")
 _EXEC = ("exec", "ID", "/bin/sh", "-c", ENDS)
 
@@ -276,6 +320,27 @@ SCENES = [
         changes=RICH,
     ),
     Scene("rich-delete", ("delete", "-f", "ID"), _running, false_success=_deleted, changes=RICH),
+    Scene(
+        "tty-create",
+        ("create", "--console-socket", "CONSOLE", "-b", "BUNDLE", "ID"),
+        _none,
+        false_success=_is_created_with_terminal,
+        leaves=False,
+        changes={"process": {"terminal": True}},
+    ),
+    Scene(
+        "tty-exec",
+        ("exec", "-d", "-t", "--console-socket", "CONSOLE", "--pid-file", "PID", "ID", "/bin/touch", "/exec"),
+        _running,
+        false_success=_executed_with_terminal,
+        false_failure=_not_executed,
+        keeps=True,
+    ),
+    Scene("pause", ("pause", "ID"), _running, false_success=_is_paused, false_failure=_paused_or_not),
+    Scene("resume", ("resume", "ID"), _paused, false_success=_is_resumed, false_failure=_paused_or_not),
+    Scene(
+        "update", ("update", "--pids-limit", "77", "ID"), _running, false_success=_updated, false_failure=_not_updated
+    ),
     Scene("kill-all", ("kill", "--all", "ID", "KILL"), _running, false_success=_killed),
     Scene("list", ("list", "-q"), _running, false_success=_listed, false_failure=_still_runs, keeps=True),
     Scene("ps", ("ps", "-f", "json", "ID"), _running, false_success=_counted, false_failure=_still_runs, keeps=True),

@@ -53,6 +53,7 @@ FOUND = [
     ("create", r"0 openat .*EACCES /sys/fs/cgroup/[cu]", "a cgroup was left in a hierarchy that was given up half-way"),
     ("rich-create", r"0\.2 (prctl|mmap) 1 errno", "an agent's exit status was not told"),
     ("rich-create", r"0 recvmsg 1[1-4] errno ENOMEM", "the error was replaced by that of the cleaning up after it"),
+    ("update", r"0 renameat .* ENOSPC", "an update that could not be remembered was in force"),
     ("rich-create", r"pyrunc-cache", "a cache of filters that could not be looked at was an error"),
 ]
 

@@ -8,6 +8,7 @@ import ctypes
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -82,8 +83,15 @@ class World:
         self.mounts = self.mounted()
         self.others: set[int] = set()
         self.others = self.processes()
+        self.console = socket.socket(socket.AF_UNIX)
+        self.console.bind(str(self.directory / "console"))
+        self.console.listen(64)
+        self.console.setblocking(False)
         # What the first container makes of the root file system (mount points) is there for all.
+        terminal = self.bundle.config["process"]["terminal"]
+        self.bundle.update({"process": {"terminal": False}})
         self.call("run", "-b", str(self.bundle.path), self.id)
+        self.bundle.update({"process": {"terminal": terminal}})
         self.clear()
         self.files = self.listed()
 
@@ -201,6 +209,29 @@ class World:
         """The process that executes the container's program, 0: there is none."""
         return next(iter(self.named("sleep")), 0)
 
+    def terminals(self) -> int:
+        """How many terminals have come over the console socket since this was last asked. They are closed."""
+        count = 0
+        while True:
+            try:
+                connection, _ = self.console.accept()
+            except BlockingIOError:
+                return count
+            with connection:
+                descriptors = socket.recv_fds(connection, 64, 1)[1]
+            for fd in descriptors:
+                os.close(fd)
+                count += 1
+
+    def setting(self, name: str) -> str:
+        """What a file of the container's cgroup says, "" where none has it."""
+        found = [path.read_text().strip() for group in self.groups for path in group.glob(f"{self.id}/{name}")]
+        return found[0] if found else ""
+
+    def frozen(self) -> bool:
+        """Whether the container's cgroup is frozen."""
+        return "frozen 1" in self.setting("cgroup.events") or self.setting("freezer.state") == "FROZEN"
+
     def named(self, name: str) -> list[int]:
         """The processes that execute a program."""
         return [pid for pid in self.processes() if _name(pid) == name]
@@ -236,6 +267,7 @@ class World:
         """Leave nothing."""
         self.call("delete", "--force", self.id)
         self.clear()
+        self.console.close()
         for group in self.groups:
             group.rmdir()
         shutil.rmtree(self.directory)

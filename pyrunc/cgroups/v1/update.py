@@ -27,7 +27,7 @@ def update(manager: "V1Manager", changes: "Resources") -> "Resources":
             manager._write(manager.controller(write.controller), write)
         if "devices" in changes:
             manager.apply_devices(new)
-    except Error:
+    except (Error, OSError):
         # Twice: memory's limit and memory+swap's each wait for the other.
         for fd, name, line in said + said:
             if line is None:
