@@ -40,6 +40,11 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert text.splitlines()[2].split() == ["b", "1.00", "4.00", "0.25"]
 
 
+def test_long_names_keep_their_columns_apart() -> None:
+    text = report.table("a", [("b", {"pyrunc": 1.0, "runc-1.5.1": 4.0})], ["pyrunc", "runc-1.5.1"])
+    assert text.splitlines()[0].split() == ["a", "pyrunc", "runc-1.5.1", "pyrunc/runc-1.5.1"]
+
+
 def test_json_and_plot() -> None:
     rows = report.medians(samples(pyrunc=1, crun=2), "wall")
     document = json.loads(json.dumps(report.document({"wall": rows}, {"rounds": 3})))

@@ -46,15 +46,16 @@ def table(title: str, rows: list[Row], names: list[str], quotients: "list[Row] |
     first, *others = names
     width = max(22, *(len(label) for label, _ in rows), len(title)) + 1
     heads = [*names, *(f"{first}/{name}" for name in others)]
-    lines = [f"{title:<{width}}" + "".join(f"{head:>14}" for head in heads)]
+    wide = max(14, *(len(head) + 2 for head in heads))
+    lines = [f"{title:<{width}}" + "".join(f"{head:>{wide}}" for head in heads)]
     for number, (label, values) in enumerate(rows):
-        cells = [f"{values[name]:>14.2f}" if name in values else f"{'-':>14}" for name in names]
+        cells = [f"{values[name]:>{wide}.2f}" if name in values else f"{'-':>{wide}}" for name in names]
         for name in others:
             if quotients is not None:
                 ratio = quotients[number][1].get(name)
             else:
                 ratio = values[first] / values[name] if first in values and values.get(name) else None
-            cells.append(f"{'-':>14}" if ratio is None else f"{ratio:>14.2f}")
+            cells.append(f"{'-':>{wide}}" if ratio is None else f"{ratio:>{wide}.2f}")
         lines.append(f"{label:<{width}}" + "".join(cells))
     return "\n".join(lines) + "\n"
 
