@@ -7,7 +7,7 @@ Import cost: posix, and pyrunc's own modules for the one command that is called.
 
 import posix
 import sys
-from errno import EBADF
+from errno import EBADF, EMFILE, ENFILE
 
 from pyrunc.arguments import SWITCH, Command, Flag, Options, UsageError, parse, write
 from pyrunc.errors import Error, from_os_error
@@ -71,38 +71,41 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     failed = 1
     name = ""
     try:
-        # Ignored by the caller, the end of children could not be waited for.
-        signal(SIGCHLD, SIG_DFL)
-        _complete_stdio()
-        options, words = parse(GLOBAL_FLAGS, sys.argv[1:] if argv is None else argv, stop=True)
-        if options.on("version"):
-            return _version()
-        if not words or options.help:
-            return _help("")
-        name = words[0]
-        if name in ("help", "h"):
-            return _help(words[1] if len(words) > 1 else "", words[2:])
-        globals_ = _globals(options)
-        if name not in COMMANDS:
-            return _unknown(name)
-        module = load(name)
-        if name == "exec":
-            failed = 255
-        return _call(module, globals_, words[1:])
-    except UsageError as error:
-        # The command's own were handled by _call: this one is about the global flags.
-        _usage(error, None)
-        return 1
-    except Error as error:
-        _report(error)
-        return failed
-    except KeyboardInterrupt:
-        return 130
-    except ImportError as error:
-        # All of pyrunc's own and of the standard library is there, unless somebody took it away.
-        _unexpected(error, f"the installation is damaged: {error}", "")
-        return failed
+        try:
+            # Ignored by the caller, the end of children could not be waited for.
+            signal(SIGCHLD, SIG_DFL)
+            _complete_stdio()
+            options, words = parse(GLOBAL_FLAGS, sys.argv[1:] if argv is None else argv, stop=True)
+            if options.on("version"):
+                return _version()
+            if not words or options.help:
+                return _help("")
+            name = words[0]
+            if name in ("help", "h"):
+                return _help(words[1] if len(words) > 1 else "", words[2:])
+            globals_ = _globals(options)
+            if name not in COMMANDS:
+                return _unknown(name)
+            module = load(name)
+            if name == "exec":
+                failed = 255
+            return _call(module, globals_, words[1:])
+        except UsageError as error:
+            # The command's own were handled by _call: this one is about the global flags.
+            _usage(error, None)
+            return 1
+        except Error as error:
+            _report(error)
+            return failed
+        except KeyboardInterrupt:
+            return 130
+        except ImportError as error:
+            # All of pyrunc's own and of the standard library is there, unless somebody took it away.
+            _unexpected(error, f"the installation is damaged: {error}", "")
+            return failed
     except OSError as error:
+        # Of the command, or of what tells its error: nothing may be left to load that with.
+        _free_descriptors(error)
         from pyrunc.exhaustion import told
 
         _trace(error)
@@ -258,6 +261,25 @@ def _flag_meant(message: str, command: "Command | None") -> str:
 
 def _report(error: Error) -> None:
     """The error in the log, in JSON with its parts as fields; the hint on standard error, where that is for people."""
+    try:
+        _tell(error)
+    except OSError as lack:
+        if lack.errno not in (EMFILE, ENFILE):
+            raise
+        _free_descriptors(lack)
+        _tell(error)
+
+
+def _free_descriptors(error: OSError) -> None:
+    """Close what is open, but for the log, where the error is that nothing more can be opened: this process only has
+    something to say, and modules to load for it."""
+    if error.errno in (EMFILE, ENFILE):
+        end = 1 << 16
+        posix.closerange(3, log.fd)
+        posix.closerange(max(log.fd, 2) + 1, end)
+
+
+def _tell(error: Error) -> None:
     extra: dict[str, object] = {}
     if error.pointer:
         extra["pointer"] = error.pointer

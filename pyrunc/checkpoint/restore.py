@@ -17,7 +17,6 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fcntl import F_DUPFD_CLOEXEC, fcntl
 from signal import SIG_SETMASK, pthread_sigmask
 from typing import Any
 
@@ -42,7 +41,7 @@ from pyrunc.kernel.files import read_file, write_pid_file
 from pyrunc.kernel.uapi import AT_FDCWD, CLONE_NEWNS, MS_REC, MS_SLAVE, O_DIRECTORY, O_RDONLY
 from pyrunc.log import log
 from pyrunc.machine.ops import SESSION, At, Program, Space, Words
-from pyrunc.machine.session import Session, pair, spawn
+from pyrunc.machine.session import Session, above, pair, spawn
 from pyrunc.options import Globals, absolute
 from pyrunc.setup import device_filter
 from pyrunc.setup.failures import step_errors
@@ -141,7 +140,7 @@ class Restoration(Creation):
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise from_os_error("open namespace", error, pointer="/linux/namespaces") from None
-        number: int = fcntl(fd, F_DUPFD_CLOEXEC, self.facts.above)
+        number: int = above(fd, self.facts.above)
         os.close(fd)
         return number
 

@@ -15,7 +15,6 @@ No lock is taken: what is known of a container does not change by what runs in i
 
 import posix
 from errno import EACCES, EBUSY, ENODEV, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH
-from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.container.exec_prepare import STOPPED, ExecPreparation
 from pyrunc.errors import SETUP, Error
@@ -23,7 +22,7 @@ from pyrunc.foreground.wait import attend, block_signals
 from pyrunc.kernel.files import read_sent, remove_pid_file, write_pid_file
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Label, Step
-from pyrunc.machine.session import NOT_EXECUTED, Lost, Session, pair
+from pyrunc.machine.session import NOT_EXECUTED, Lost, Session, above, pair
 from pyrunc.plan.exec import Accounts, ExecPlan, clone, compile_exec, finish, prepare
 from pyrunc.plan.namespaces import FLAGS
 from pyrunc.plan.process.lookup import FILE_SIZE, LookUp, environment, home_of
@@ -101,18 +100,18 @@ class Execution(Making):
         ours_child, theirs_child = pair(lowest)
         facts.agent = Fd(theirs_agent, "agent's session")
         facts.child = Fd(theirs_child, "process's session")
-        facts.pidfd = Fd(fcntl(self.known.pidfd, F_DUPFD_CLOEXEC, lowest), "container's init")
+        facts.pidfd = Fd(above(self.known.pidfd, lowest), "container's init")
         inherit = [theirs_child, facts.pidfd]
         if self.known.cgroup_ns >= 0:
-            number = fcntl(self.known.cgroup_ns, F_DUPFD_CLOEXEC, lowest)
+            number = above(self.known.cgroup_ns, lowest)
             facts.cgroup_ns = Fd(number, "cgroup namespace")
             inherit.append(facts.cgroup_ns)
         for kind, fd in self.known.left.opened.items() if self.known.left is not None else ():
-            apart = Fd(fcntl(fd, F_DUPFD_CLOEXEC, lowest), f"{kind} namespace")
+            apart = Fd(above(fd, lowest), f"{kind} namespace")
             facts.apart.append((apart, FLAGS[kind]))
             inherit.append(apart)
         if self.known.place is not None and self.known.place.fd >= 0:
-            facts.cgroup = Fd(fcntl(self.known.place.fd, F_DUPFD_CLOEXEC, lowest), "cgroup")
+            facts.cgroup = Fd(above(self.known.place.fd, lowest), "cgroup")
             inherit.append(facts.cgroup)
         elif self.known.place is not None:
             facts.by_pid = self.known.place.by_pid

@@ -3,7 +3,6 @@ directory and the cgroup.
 """
 
 import posix
-from fcntl import F_DUPFD_CLOEXEC, fcntl
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from pyrunc import cgroups
@@ -15,6 +14,7 @@ from pyrunc.kernel.files import real_path
 from pyrunc.kernel.uapi import CLONE_NEWUSER
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd
+from pyrunc.machine.session import above
 from pyrunc.plan.facts import Facts
 from pyrunc.plan.namespaces import Namespaces
 from pyrunc.plan.process.capabilities import Sets
@@ -171,7 +171,7 @@ class Preparation:
             if not facts.by_pid and manager.rootless and not spaces.has("pid"):
                 log.warning(NOT_TO_BE_KILLED)
         elif not facts.by_pid:
-            facts.cgroup = Fd(fcntl(directory, F_DUPFD_CLOEXEC, facts.above), "cgroup")
+            facts.cgroup = Fd(above(directory, facts.above), "cgroup")
             program = manager.device_program()
             if program is not None:
                 restrict(facts, manager, program)

@@ -7,6 +7,7 @@ import posix
 from collections.abc import Collection, Mapping, Sequence
 
 from pyrunc.errors import Error, from_os_error
+from pyrunc.kernel.unlinked import memory_file
 from pyrunc.options import Globals
 from pyrunc.state.processes import cgroup_manager, pids
 from pyrunc.state.store import Store
@@ -42,7 +43,7 @@ def _run(command: list[str], environment: Mapping[bytes, bytes]) -> tuple[int, b
 
     Both outputs are files in memory, so that neither can fill while the other is read.
     """
-    streams = [posix.memfd_create(f"{command[0]}-{name}", posix.MFD_CLOEXEC) for name in ("stdout", "stderr")]
+    streams = [memory_file(f"{command[0]}-{name}") for name in ("stdout", "stderr")]
     try:
         pid = _spawn(command, environment, streams)
         _, status = posix.waitpid(pid, 0)

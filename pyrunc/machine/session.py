@@ -10,7 +10,7 @@ Import cost: posix, fcntl, time, _socket, _struct.
 import posix
 from _socket import AF_UNIX, SOCK_STREAM, socketpair
 from _struct import Struct
-from errno import EACCES, ECONNRESET, EINVAL, EPERM, EPIPE
+from errno import EACCES, ECONNRESET, EINVAL, EMFILE, ENOSYS, EPERM, EPIPE
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from time import monotonic_ns
 
@@ -201,15 +201,16 @@ def init_path() -> str:
 
 def sealed_init() -> int:
     """A memfd with pyrunc-init in it and all seals set; /proc/PID/exe of everything that runs in a
-    container before its own program (CVE-2019-5736)."""
+    container before its own program (CVE-2019-5736). Where the host has no memfds to execute, a file without a name."""
     image: bytes = __loader__.get_data(init_path())  # type: ignore[name-defined]
     flags = MFD_CLOEXEC | MFD_ALLOW_SEALING
     try:
         memfd = posix.memfd_create("pyrunc-init", flags | MFD_EXEC)
     except OSError as error:
-        if error.errno in (EACCES, EPERM):
-            hint = "the sysctl vm.memfd_noexec has to be below 2" if error.errno == EACCES else _FILTERED
-            raise from_os_error("make the memfd of pyrunc-init: memfd_create", error, hint=hint) from None
+        if error.errno in (EACCES, EPERM, ENOSYS):  # vm.memfd_noexec=2, or a filter around pyrunc
+            from pyrunc.kernel.unlinked import executable_copy
+
+            return executable_copy(image)
         if error.errno != EINVAL:  # Linux 6.3 brought MFD_EXEC
             raise
         memfd = posix.memfd_create("pyrunc-init", flags)
@@ -218,6 +219,17 @@ def sealed_init() -> int:
     if log.debug_on:
         log.debug(f"pyrunc-init: {len(image)} bytes in a sealed memfd")
     return memfd
+
+
+def above(fd: int, lowest: int) -> int:
+    """A copy of a descriptor under a number of at least `lowest`, close-on-exec. Errors: OSError; EMFILE where no such
+    number may be used, which fcntl(2) calls EINVAL."""
+    try:
+        return fcntl(fd, F_DUPFD_CLOEXEC, lowest)
+    except OSError as error:
+        if error.errno == EINVAL:
+            raise OSError(EMFILE, posix.strerror(EMFILE)) from None
+        raise
 
 
 def pair(lowest: int) -> "tuple[socket, int]":
@@ -230,7 +242,7 @@ def pair(lowest: int) -> "tuple[socket, int]":
         if error.errno in (EACCES, EPERM):
             raise from_os_error("make a session with pyrunc-init: socketpair", error, hint=_FILTERED) from None
         raise
-    number = fcntl(theirs.fileno(), F_DUPFD_CLOEXEC, lowest)
+    number = above(theirs.fileno(), lowest)
     theirs.close()
     return ours, number
 

@@ -12,7 +12,8 @@ from errno import EINVAL, ENOSYS, EOPNOTSUPP
 from io import FileIO
 
 from pyrunc import thirdparty
-from pyrunc.errors import Error, strerror
+from pyrunc.errors import Error, from_os_error, strerror
+from pyrunc.kernel.unlinked import memory_file
 from pyrunc.log import log
 from pyrunc.seccomp import plain
 from pyrunc.seccomp.enosys import prologue
@@ -60,6 +61,7 @@ def binding(pointer: str = "") -> "ModuleType":
     try:
         import pyseccomp
     except (ImportError, RuntimeError, OSError) as error:
+        _check_descriptors()
         raise Error(
             f"seccomp: cannot load libseccomp: {error}",
             pointer=pointer,
@@ -69,6 +71,19 @@ def binding(pointer: str = "") -> "ModuleType":
         ) from None
     module: ModuleType = pyseccomp
     return module
+
+
+def _check_descriptors() -> None:
+    """Raise Error where there are too few for ctypes.util.find_library, which then finds nothing."""
+    taken = []
+    try:
+        for _ in range(8):
+            taken.append(posix.dup(2))
+    except OSError as error:
+        raise from_os_error("load libseccomp", error) from None
+    finally:
+        for fd in taken:
+            posix.close(fd)
 
 
 def library() -> tuple[str, str]:
@@ -279,7 +294,7 @@ def _action(word: object, errno: "int | None", pointer: str, which: str) -> int:
 
 def _export(context: "Any", pointer: str) -> bytes:
     """The program that libseccomp makes of its rules."""
-    with FileIO(posix.memfd_create("seccomp", posix.MFD_CLOEXEC), "r+") as file:
+    with FileIO(memory_file("seccomp"), "r+") as file:
         try:
             context.export_bpf(file)
         except OSError as error:

@@ -4,11 +4,10 @@ Import cost: that of machine.session; cgroups.bpf where there is a program.
 """
 
 import posix
-from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.errors import SETUP
 from pyrunc.machine.ops import Fd, Program
-from pyrunc.machine.session import Agent
+from pyrunc.machine.session import Agent, above
 from pyrunc.setup.failures import step_errors
 
 TYPE_CHECKING = False
@@ -35,7 +34,7 @@ def restrict_existing(manager: "Manager", program: bytes, lowest: int) -> None:
     """
     from pyrunc.cgroups import bpf
 
-    directory = fcntl(manager.leaf(), F_DUPFD_CLOEXEC, lowest)
+    directory = above(manager.leaf(), lowest)
     try:
         with Agent(lowest, (directory,)) as session:
             steps = Program()

@@ -1,12 +1,12 @@
 """The fifos over which a created container waits for `start` (plan/waiting.py), as `create` makes them.
 
-Import cost: posix, fcntl.
+Import cost: posix.
 """
 
 import posix
-from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.machine.ops import Fd
+from pyrunc.machine.session import above
 from pyrunc.plan.waiting import Gate
 from pyrunc.state.store import ANSWER, START
 
@@ -28,7 +28,7 @@ def make_gate(folder: str, lowest: int) -> Gate:
         posix.open(answer, posix.O_WRONLY | posix.O_CLOEXEC),
     ]
     names = {0: START, 1: START, 3: ANSWER}
-    found = [Fd(fcntl(opened[at], F_DUPFD_CLOEXEC, lowest), name) for at, name in names.items()]
+    found = [Fd(above(opened[at], lowest), name) for at, name in names.items()]
     for fd in opened:
         posix.close(fd)
     return Gate(*found)

@@ -194,9 +194,10 @@ def output_files(annotations: "Mapping[str, str]") -> "tuple[int, int]":
 def inherited_files(config: "Config", lowest: int) -> "tuple[Fd | None, Fd | None]":
     """output_files for the hooks that the container's init runs, under numbers from `lowest` on."""
     from pyrunc.machine.ops import Fd
+    from pyrunc.machine.session import above
 
     files = output_files(config.get("annotations", {}))
-    moved = [Fd(fcntl(fd, F_DUPFD_CLOEXEC, lowest), "hooks' output") if fd >= 0 else None for fd in files]
+    moved = [Fd(above(fd, lowest), "hooks' output") if fd >= 0 else None for fd in files]
     close_files(files)
     return moved[0], moved[1]
 
@@ -305,7 +306,9 @@ def _input(state: bytes, descriptors: "list[int]") -> int:
         return reading
     descriptors.remove(reading)
     posix.close(reading)
-    memory = _above_stdio(posix.memfd_create("state", posix.MFD_CLOEXEC))
+    from pyrunc.kernel.unlinked import memory_file
+
+    memory = _above_stdio(memory_file("state"))
     descriptors.append(memory)
     rest = memoryview(state)
     while rest:

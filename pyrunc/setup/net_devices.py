@@ -13,7 +13,6 @@ Import cost: pyroute2, and with it much of the standard library. Cold.
 
 import posix
 from errno import EEXIST, ENODEV
-from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc import thirdparty
 from pyrunc.config.rules.refusal import escaped
@@ -21,7 +20,7 @@ from pyrunc.errors import SETUP, Error, strerror
 from pyrunc.kernel.uapi import CLONE_NEWNET, O_CLOEXEC
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Program
-from pyrunc.machine.session import Agent
+from pyrunc.machine.session import Agent, above
 from pyrunc.setup.failures import step_errors
 
 thirdparty.enable()
@@ -160,7 +159,7 @@ def _configure(netlink: "Any", device: Moved, index: int) -> None:
 
 def _socket_inside(namespace: int, lowest: int) -> int:
     """A netlink socket of the network namespace."""
-    number = fcntl(namespace, F_DUPFD_CLOEXEC, lowest)
+    number = above(namespace, lowest)
     fd = Fd(number, "network namespace")
     try:
         with Agent(lowest, (fd,)) as session:

@@ -16,12 +16,11 @@ Import cost: posix, _socket, _struct.
 import posix
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from _struct import pack
-from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.config.strict import dumps
 from pyrunc.errors import Error, from_os_error
 from pyrunc.machine.ops import Fd, Program
-from pyrunc.machine.session import Agent
+from pyrunc.machine.session import Agent, above
 from pyrunc.plan.process.seccomp_filter import LISTENER, LISTENER_SENT, SEND_IT, TAKEN
 
 TYPE_CHECKING = False
@@ -88,7 +87,7 @@ class Handover:
     def _take(self, number: int) -> int:
         """A descriptor of the process as one of our own; -1 where the kernel forbids it."""
         pidfd = posix.pidfd_open(self.pid)
-        theirs = Fd(fcntl(pidfd, F_DUPFD_CLOEXEC, _LOWEST), "process")
+        theirs = Fd(above(pidfd, _LOWEST), "process")
         posix.close(pidfd)
         try:
             with Agent(_LOWEST, (theirs,)) as session:

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,17 +98,16 @@ def test_create_says_what_failed_and_leaves_nothing(
     assert runtime.create(made, id=id) == id
 
 
-@pytest.mark.parametrize("call", ["memfd_create", "socketpair"])
 @pytest.mark.parametrize("errno", ["EACCES", "EPERM", "EMFILE"])
-def test_what_pyrunc_init_needs_is_refused(call: str, errno: str, runtime: Runtime, bundle: MakeBundle) -> None:
-    """A filter around pyrunc, or vm.memfd_noexec=2 (EACCES): the error names the call, and what to look at."""
+def test_a_session_with_pyrunc_init_is_refused(errno: str, runtime: Runtime, bundle: MakeBundle) -> None:
+    """A filter around pyrunc: the error names the call, and what to look at."""
     made = bundle()
-    done = injected(runtime, f"{call}:error={errno}", "create", "--bundle", str(made.path), runtime.new_id())
+    done = injected(runtime, f"socketpair:error={errno}", "create", "--bundle", str(made.path), runtime.new_id())
     assert done.returncode == 1
     assert "::" not in done.stderr
     if errno != "EMFILE":
-        assert f"pyrunc-init: {call}: " in done.stderr
-        assert ("vm.memfd_noexec" if (call, errno) == ("memfd_create", "EACCES") else "seccomp filter") in done.stderr
+        assert "pyrunc-init: socketpair: " in done.stderr
+        assert "seccomp filter" in done.stderr
 
 
 PLACES = ["socketpair", "memfd_create", "clone3,clone,vfork", "recvmsg", "write", "flock"]
@@ -334,3 +334,122 @@ def test_a_trace_that_cannot_be_written_is_a_warning(runtime: Runtime, bundle: M
     assert done.returncode == 7, done.stderr
     assert "the trace is not written to /dev/full: no space left on device" in done.stderr
     assert "container does not exist" in runtime.call("state", "traced").stderr
+
+
+KILLED = pytest.mark.parametrize(
+    ("words", "status"),
+    [(["run"], 1), (["run", "--detach"], 1), (["exec"], 255), (["exec", "--detach"], 255), (["start"], 1)],
+)
+
+
+@KILLED
+def test_a_process_that_is_killed_before_its_program(
+    words: list[str], status: int, runtime: Runtime, bundle: MakeBundle
+) -> None:
+    """By the OOM killer, say: nothing ran, and `run --detach` and `exec --detach` called it a success."""
+    made = bundle().args("/bin/sh", "-c", "exec /bin/sleep 1000")
+    id = runtime.new_id()
+    if words[0] == "run":
+        rest = ["--bundle", str(made.path), id]
+    else:
+        runtime.create(made, id=id)
+        rest = [id]
+        if words[0] == "exec":
+            runtime.call("start", id, check=True)
+            rest += ["/bin/sh", "-c", "true"]
+    where = ["-f", "-P", "/bin/sh"]
+    if words[0] == "start":
+        pid = runtime.state(id)["pid"]
+        with tempfile.TemporaryFile("w+") as output:
+            strace = subprocess.Popen(
+                ["strace", "-o", "/dev/null", "-e", "inject=write:signal=SIGKILL", "-p", str(pid)], stderr=output
+            )
+            while strace.poll() is None and b"TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_bytes():
+                time.sleep(0.02)
+            done = runtime.call("start", id)
+            strace.wait(60)
+    else:
+        done = injected(runtime, "execve:signal=SIGKILL", *words, *rest, options=where)
+    assert done.returncode == status, done.stderr
+    killed = "ended before it could execute its program" if words[0] == "start" else "ended: killed by signal 9"
+    assert killed in done.stderr
+    if words[0] == "run":
+        assert not (runtime.root / id).exists()
+    elif words[0] == "start":
+        assert runtime.state(id)["status"] == "stopped"
+
+
+@pytest.mark.parametrize("errno", ["EACCES", "EPERM", "ENOSYS"])
+def test_memfds_are_refused(errno: str, runtime: Runtime, bundle: MakeBundle) -> None:
+    """vm.memfd_noexec=2, or a filter around pyrunc: files without names take their place, in hooks and filters too."""
+    large = {"annotations": {"a": "x" * 100_000}, "hooks": {"createRuntime": [{"path": "/bin/cat"}]}}
+    log = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["getpid"], "action": "SCMP_ACT_LOG"}]}
+    made = bundle({**large, "linux": {"seccomp": log}}).args("/bin/sleep", "1000")
+    id = runtime.new_id()
+    done = injected(runtime, f"memfd_create:error={errno}", "create", "--bundle", str(made.path), id)
+    assert done.returncode == 0, done.stderr
+    pid = runtime.state(id)["pid"]
+    exe = f"/proc/{pid}/exe"
+    assert os.readlink(exe).endswith(" (deleted)")
+    assert os.stat(exe).st_nlink == 0
+    assert stat.S_IMODE(os.stat(exe).st_mode) == 0o500
+    with pytest.raises(OSError, match="Text file busy"):
+        os.close(os.open(exe, os.O_WRONLY))
+    runtime.call("start", id, check=True)
+    done = injected(runtime, f"memfd_create:error={errno}", "ps", id)
+    assert "sleep" in done.stdout + done.stderr
+    done = injected(runtime, f"memfd_create:error={errno}", "exec", id, "/bin/echo", "hello")
+    assert (done.returncode, done.stderr) == (0, "hello\n")
+
+
+def test_memfds_that_may_not_be_executed(runtime: Runtime, bundle: MakeBundle) -> None:
+    """The sysctl itself, in a pid namespace of its own, whose it is."""
+    if not Path("/proc/sys/vm/memfd_noexec").exists():
+        pytest.skip("needs Linux 6.3")
+    made = bundle().shell("echo hello")
+    words = runtime.command("run", "--bundle", str(made.path), runtime.new_id())
+    inner = 'echo 2 >/proc/sys/vm/memfd_noexec && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", inner, "sh", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+
+
+@pytest.mark.parametrize("errno", ["ENOMEM", "EACCES"])
+def test_a_directory_that_cannot_be_asked_for_is_no_breakout(errno: str, runtime: Runtime, bundle: MakeBundle) -> None:
+    made = bundle({"process": {"user": {"uid": 1000, "gid": 1000}, "cwd": "/tmp"}})
+    done = injected(
+        runtime, f"getcwd:error={errno}:when=2", "run", "--bundle", str(made.path), runtime.new_id(), options=["-f"]
+    )
+    assert done.returncode == 1
+    assert "breakout" not in done.stderr
+    assert f"getcwd: {os.strerror(getattr(__import__('errno'), errno)).lower()}" in done.stderr.replace("\\", "")
+
+
+def test_too_few_descriptors_are_told_whatever_is_missing(runtime: Runtime, bundle: MakeBundle) -> None:
+    """A filter to compile, modules to load: a traceback, "cannot load libseccomp", "invalid argument" before."""
+    log = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["gettid"], "action": "SCMP_ACT_LOG"}]}
+    made = bundle({"linux": {"seccomp": log}}).args("/bin/true")
+    commands = (
+        ["create", "--bundle", str(made.path), "a"], ["features"], ["list"], ["ps", "a"], ["validate", str(made.path)],
+        ["nonsense"], ["--nonsense"], ["state", "a"], ["help"],
+    )  # fmt: skip
+    wrong = []
+    for limit in (4, 5, 7, 8, 10):
+        script = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit})); "
+        script += "os.execv(sys.argv[1], sys.argv[1:])"
+        for words in commands:
+            with tempfile.TemporaryFile("w+") as output:
+                again = [sys.executable, "-c", script, *runtime.command(*words)]
+                subprocess.run(again, check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=120)
+                output.seek(0)
+                text = output.read()
+            if re.search("Traceback|internal error|cannot load|invalid argument", text) and "run_path" not in text:
+                wrong.append((limit, words[0], text[-300:]))
+        runtime.call("delete", "--force", "a")
+    assert wrong == []

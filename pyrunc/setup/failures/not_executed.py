@@ -10,14 +10,13 @@ import posix
 from _struct import error as StructError  # type: ignore[attr-defined]
 from _struct import unpack_from
 from errno import EACCES, ENOENT, ENOEXEC
-from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from pyrunc.errors import Error, strerror
 from pyrunc.kernel.files import read_file
 from pyrunc.kernel.uapi import O_DIRECTORY, O_NOCTTY, O_NONBLOCK, O_PATH, O_RDONLY
 from pyrunc.log import log
 from pyrunc.machine.ops import Fd, Program
-from pyrunc.machine.session import Agent, Session
+from pyrunc.machine.session import Agent, Session, above
 from pyrunc.plan.filesystem.inroot import open_in_root
 from pyrunc.plan.process import capabilities
 from pyrunc.plan.process.process import LONGEST_LINE
@@ -89,7 +88,7 @@ class _Look:
             path = f"{self.process.get('cwd') or '/'}/{path}"
         name = path.encode(errors="surrogateescape")
         root = posix.open(f"/proc/{self.pid}/root", O_PATH | O_DIRECTORY | posix.O_CLOEXEC)
-        self.root = Fd(fcntl(root, F_DUPFD_CLOEXEC, _LOWEST), "root")
+        self.root = Fd(above(root, _LOWEST), "root")
         posix.close(root)
         try:
             with Agent(_LOWEST, (self.root,)) as self.session:
