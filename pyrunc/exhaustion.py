@@ -3,9 +3,10 @@
 Cold.
 """
 
-from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EPIPE, EROFS
+from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS, EPIPE, EROFS
 
 from pyrunc.errors import Error, from_os_error, strerror
+from pyrunc.kernel.refused import OLD_KERNEL
 
 _HINTS = {
     EMFILE: "the limit of open files is reached (RLIMIT_NOFILE; ulimit -n)",
@@ -52,6 +53,8 @@ def told(error: OSError, command: str) -> Error:
     if not isinstance(error.filename, (str, bytes)):  # a number is a descriptor's
         error.filename = None
         doing += f" {_what_failed(error)}"
+    if error.errno == ENOSYS:
+        return from_os_error(doing, error, hint=OLD_KERNEL)
     return from_os_error(doing, error, hint=_HINTS.get(error.errno or 0, ""))
 
 

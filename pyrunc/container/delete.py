@@ -147,6 +147,9 @@ def _kill(state: State) -> None:
     except ProcessLookupError:
         pass
     except OSError as error:
-        raise from_os_error(f"unable to kill init {state.pid}", error) from None
+        from pyrunc.kernel import refused
+
+        hint = refused.hint("pidfd_send_signal", error.errno or 0)
+        raise from_os_error(f"unable to kill init {state.pid}", error, hint=hint) from None
     finally:
         posix.close(pidfd)

@@ -48,7 +48,10 @@ def _signal_init(state: State, number: int) -> bool:
     try:
         return signal_init(state, number)
     except OSError as error:
-        raise from_os_error(f"unable to signal init {state.pid}", error) from None
+        from pyrunc.kernel import refused
+
+        hint = refused.hint("pidfd_send_signal", error.errno or 0)
+        raise from_os_error(f"unable to signal init {state.pid}", error, hint=hint) from None
 
 
 def _signal_all(state: State, number: int) -> bool:

@@ -43,7 +43,6 @@ MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_EXEC = 1, 2, 0x10
 F_ADD_SEALS, ALL_SEALS = 1033, 0xF  # seal, shrink, grow, write
 _CARRIER = 0xFFFFFFFF
 _MSG_CMSG_CLOEXEC = 0x40000000
-_FILTERED = "a seccomp filter or a security module around pyrunc refuses it"
 # No reply is longer: the arena, and its times.
 _MOST_BYTES, _MOST_TIMES = 1 << 24, 1 << 16
 # Key of the reply that says that the program could not be executed (plan.process.execute); it waits for a line of text.
@@ -239,9 +238,12 @@ def pair(lowest: int) -> "tuple[socket, int]":
     try:
         ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
     except OSError as error:
-        if error.errno in (EACCES, EPERM):
-            raise from_os_error("make a session with pyrunc-init: socketpair", error, hint=_FILTERED) from None
-        raise
+        if error.errno not in (EACCES, EPERM, ENOSYS):
+            raise
+        from pyrunc.kernel import refused
+
+        hint = refused.hint("socketpair", error.errno)
+        raise from_os_error("make a session with pyrunc-init: socketpair", error, hint=hint) from None
     number = above(theirs.fileno(), lowest)
     theirs.close()
     return ours, number
@@ -265,8 +267,10 @@ def spawn(session: int, inherit: "tuple[int, ...]") -> int:
             setsigdef=SIGNALS,
         )
     except OSError as error:
-        # A filter around pyrunc may refuse what posix_spawn(3) needs.
-        raise from_os_error("start pyrunc-init", error) from None
+        from pyrunc.kernel import refused
+
+        # What posix_spawn(3) needs of this kind.
+        raise from_os_error("start pyrunc-init", error, hint=refused.hint("clone3", error.errno or 0)) from None
     finally:
         posix.close(memfd)
 

@@ -19,7 +19,6 @@ import posix
 from _blake2 import blake2b
 from _struct import Struct
 
-from pyrunc.kernel.files import remove_quietly
 from pyrunc.log import log
 
 SYSTEM = "/run"
@@ -184,5 +183,7 @@ def _write(directory: int, name: str, content: bytes) -> None:
         else:
             posix.unlink(temporary, dir_fd=directory)
     except BaseException:
+        from pyrunc.kernel.files import remove_quietly
+
         remove_quietly(temporary, directory)
         raise

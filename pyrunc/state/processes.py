@@ -31,7 +31,10 @@ def open_process(pid: int) -> int:
         # EINVAL, and ENOENT from Linux 6.9 on: the number is that of another process's thread by now.
         if error.errno in (ESRCH, EINVAL, ENOENT):
             return -1
-        raise from_os_error(f"cannot open process {pid}: pidfd_open", error) from None
+        from pyrunc.kernel import refused
+
+        hint = refused.hint("pidfd_open", error.errno or 0)
+        raise from_os_error(f"cannot open process {pid}: pidfd_open", error, hint=hint) from None
 
 
 def open_init(state: State) -> int:

@@ -129,7 +129,7 @@ class Store:
                 lock.release()
                 posix.rmdir(id, dir_fd=root)
                 if isinstance(error, OSError):
-                    raise from_os_error(f"lock state directory {self.root}/{id}", error) from None
+                    raise _not_locked(f"lock state directory {self.root}/{id}", error) from None
                 raise
             lock.release()
 
@@ -167,7 +167,7 @@ class Store:
             flock(fd, LOCK_SH | LOCK_NB)
         except OSError as error:
             if error.errno != EWOULDBLOCK:
-                raise from_os_error(f"lock container {id}", error) from None
+                raise _not_locked(f"lock container {id}", error) from None
             return True
         finally:
             posix.close(fd)
@@ -301,7 +301,7 @@ class Store:
             return None
         except OSError as error:
             lock.release()
-            raise from_os_error(f"lock container {id}", error) from None
+            raise _not_locked(f"lock container {id}", error) from None
         # Who waited for a `delete` now holds the lock of a directory that is no more.
         if posix.fstat(lock.fd).st_nlink == 0:
             lock.release()
@@ -352,6 +352,14 @@ class Store:
 
 
 # -- helpers -----------------------------------------------------------------------------------
+
+
+def _not_locked(doing: str, error: OSError) -> Error:
+    """The Error for a lock that flock(2) refuses, or for a directory that could not be opened for it."""
+    from pyrunc.kernel import refused
+
+    hint = "" if error.filename else refused.hint("flock", error.errno or 0)
+    return from_os_error(doing, error, hint=hint)
 
 
 def _open_directory(root: "int | None", name: str) -> int:

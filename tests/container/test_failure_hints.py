@@ -4,7 +4,9 @@ import errno
 
 import pytest
 
-from pyrunc.setup.failures.step_errors import OLD_KERNEL, told
+from pyrunc.kernel import refused
+from pyrunc.kernel.refused import OLD_KERNEL
+from pyrunc.setup.failures.step_errors import told
 
 
 @pytest.mark.parametrize(
@@ -17,10 +19,18 @@ from pyrunc.setup.failures.step_errors import OLD_KERNEL, told
         ("set_mempolicy", errno.EINVAL, ""),
     ],
 )
-def test_hint(call: str, number: int, hint: str) -> None:
+def test_hint(call: str, number: int, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refused, "filtered", lambda: False)
     error = told("doing something", "/linux", call, call, number, "")
     assert error.hint == hint
     assert str(error).startswith(f"doing something (linux): {call}: ")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+def test_hint_under_a_filter(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refused, "filtered", lambda: True)
+    assert "let it allow fsopen" in told("doing something", "", "fsopen", "fsopen", number, "").hint
+    assert told("doing something", "", "fchownat", "fchownat", number, "").hint in ("", OLD_KERNEL)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,6 @@ def test_a_session_with_pyrunc_init_is_refused(errno: str, runtime: Runtime, bun
     assert "::" not in done.stderr
     if errno != "EMFILE":
         assert "pyrunc-init: socketpair: " in done.stderr
-        assert "seccomp filter" in done.stderr
 
 
 PLACES = ["socketpair", "memfd_create", "clone3,clone,vfork", "recvmsg", "write", "flock"]
@@ -420,15 +419,13 @@ def test_memfds_that_may_not_be_executed(runtime: Runtime, bundle: MakeBundle) -
     assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
 
 
-@pytest.mark.parametrize("errno", ["ENOMEM", "EACCES"])
-def test_a_directory_that_cannot_be_asked_for_is_no_breakout(errno: str, runtime: Runtime, bundle: MakeBundle) -> None:
+def test_a_directory_that_cannot_be_asked_for_is_no_breakout(runtime: Runtime, bundle: MakeBundle) -> None:
     made = bundle({"process": {"user": {"uid": 1000, "gid": 1000}, "cwd": "/tmp"}})
-    done = injected(
-        runtime, f"getcwd:error={errno}:when=2", "run", "--bundle", str(made.path), runtime.new_id(), options=["-f"]
-    )
+    words = ("run", "--bundle", str(made.path), runtime.new_id())
+    done = injected(runtime, "getcwd:error=ENOMEM:when=2", *words, options=["-f"])
     assert done.returncode == 1
     assert "breakout" not in done.stderr
-    assert f"getcwd: {os.strerror(getattr(__import__('errno'), errno)).lower()}" in done.stderr.replace("\\", "")
+    assert "getcwd: cannot allocate memory" in done.stderr
 
 
 def test_too_few_descriptors_are_told_whatever_is_missing(runtime: Runtime, bundle: MakeBundle) -> None:

@@ -16,6 +16,7 @@ from errno import (
 )
 
 from pyrunc.errors import Error, strerror
+from pyrunc.kernel import refused
 from pyrunc.kernel.uapi import RESOLVE_NO_SYMLINKS
 from pyrunc.plan.filesystem.inroot import Target
 from pyrunc.plan.hooks import NOT_EXECUTED, TIMED_OUT, HookFailed
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pyrunc.machine.ops import Step
     from pyrunc.machine.session import Reply
 
-OLD_KERNEL = "pyrunc needs Linux 5.12; a seccomp filter around pyrunc may also hide newer system calls from it"
 # System calls that a kernel of any age may be built without.
 _BUILT_WITHOUT = {
     "set_mempolicy": "this kernel has no memory policies (CONFIG_NUMA)",
@@ -111,7 +111,7 @@ def told(why: str, at: str, name: str, short: str, errno: int, key: object, pref
         return Error(f"{prefix}{where}: {found}", pointer=at, errno=errno)
     if errno == ELOOP and isinstance(key, Target) and key.resolve & RESOLVE_NO_SYMLINKS:
         return Error(f"{prefix}{where}: must be mounted on ordinary directory", pointer=at, errno=errno)
-    hint = _BUILT_WITHOUT.get(name, OLD_KERNEL) if errno == ENOSYS else ""
+    hint = (_BUILT_WITHOUT.get(name) if errno == ENOSYS else "") or refused.hint(name, errno)
     if key == "clone":
         hint = _NOT_MADE.get(errno, hint)
     return Error(f"{prefix}{where}: {short}: {strerror(errno)}", pointer=at, syscall=name, errno=errno, hint=hint)
