@@ -78,9 +78,9 @@ def swap_max(swap: int, limit: int, pointer: str = POINTER + "/memory/swap") -> 
     """memory.swap (which counts memory too) -> memory.swap.max; None is unset, -1 no limit."""
     if swap == 0:
         return -1 if limit == -1 else None
-    if swap == -1:
-        return -1
-    if limit in (0, -1):
+    if -1 in (swap, limit):
+        return swap  # without a limit there is nothing to take away, as runc since 1.2 and crun have it
+    if not limit:
         raise ConfigError(
             "unable to set a swap limit without a memory limit (linux/resources/memory/swap)",
             pointer=pointer,

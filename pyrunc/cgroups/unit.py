@@ -56,8 +56,8 @@ def name(cgroups_path: str, id: str, user: bool) -> Name:
     expand(slice)
     if last.endswith(".slice"):
         return Name(slice, last, last)
-    unit = f"{prefix}-{last}.scope" if prefix else f"{last}.scope"
-    return Name(slice, unit, last)
+    # With an empty prefix too, as runc and crun have it: engines look for this name.
+    return Name(slice, f"{prefix}-{last}.scope", last)
 
 
 def expand(slice: str) -> str:

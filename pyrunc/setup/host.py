@@ -106,13 +106,29 @@ def oom_killed(manager: "Manager") -> bool:
         return False
 
 
+def connect(sock: socket, path: str) -> None:
+    """Connect to a socket in the file system; unix(7) has room for 107 bytes of its path, a descriptor's is shorter.
+
+    Errors: OSError with the path in it.
+    """
+    if len(path.encode(errors="surrogateescape")) < 108:
+        sock.connect(path)
+        return
+    fd = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
+    try:
+        sock.connect(f"/proc/self/fd/{fd}")
+    finally:
+        posix.close(fd)
+
+
 def send_fd(path: str, fd: int, data: bytes, what: str) -> None:
     """Connect to a stream socket and send one descriptor (SCM_RIGHTS)."""
     sock = socket(AF_UNIX, SOCK_STREAM)
     try:
-        sock.connect(path)
+        connect(sock, path)
         sock.sendmsg([data], [(1, 1, pack("<i", fd))])
     except OSError as error:
+        error.filename = None
         raise from_os_error(f"{what} {path}", error) from None
     finally:
         sock.close()

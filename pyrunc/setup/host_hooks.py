@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 else:
     from _signal import SIGKILL, strsignal
 
-OUTPUT_KEPT = 64 * 1024
-"""Bytes of each of a hook's two outputs that an error can show: the last, where complaints are."""
+OUTPUT_KEPT = 4096
+"""Bytes of each of a hook's two outputs that an error shows: the last, where complaints are."""
 
 # Signals that a hook gets at their default: Python ignores SIGPIPE and SIGXFSZ, pyrunc's caller may
 # ignore others, and an ignored signal stays ignored over execve. SIGKILL and SIGSTOP cannot be set;
@@ -234,7 +234,7 @@ def run_hook(
             posix.close(fd)
         pidfd = posix.pidfd_open(pid)
         descriptors.append(pidfd)
-        outputs = {fd: bytearray() for fd in (out, err) if fd >= 0}
+        outputs = {fd: _Output() for fd in (out, err) if fd >= 0}
         timeout = hook.get("timeout")
         ended = _watch(pidfd, outputs, timeout)
         if not ended:
@@ -246,7 +246,7 @@ def run_hook(
         if not ended:
             raise failure(kind, index, timeout_text(timeout or 0))
         if status:
-            stdout, stderr = (_text(outputs.get(fd, bytearray())) for fd in (out, err))
+            stdout, stderr = (str(outputs.get(fd, "")) for fd in (out, err))
             cause = f"{status_text(status)}, stdout: {stdout}, stderr: {stderr}"
             raise HookError(failure(kind, index, cause), status)
     except OSError as error:
@@ -355,7 +355,7 @@ def _spawn(hook: "Hook", kind: str, index: int, cwd: str, stdio: "tuple[int, int
         posix.close(before)
 
 
-def _watch(pidfd: int, outputs: "dict[int, bytearray]", timeout: "float | None") -> bool:
+def _watch(pidfd: int, outputs: "dict[int, _Output]", timeout: "float | None") -> bool:
     """Collect output until the process has ended: True; or until `timeout` seconds are over: False.
 
     The end is the process's, not its output's: a daemon that a hook leaves may keep the pipes open.
@@ -370,26 +370,37 @@ def _watch(pidfd: int, outputs: "dict[int, bytearray]", timeout: "float | None")
         left = None if deadline is None else max(0, deadline - monotonic()) * 1000
         ready = {fd for fd, _ in watched.poll(left)}
         for fd in outputs:
-            if fd in ready and not _collect(fd, outputs[fd]):
+            if fd in ready and not outputs[fd].collect(fd):
                 watched.unregister(fd)
         if pidfd in ready:
-            for fd, kept in outputs.items():
-                _collect(fd, kept)
+            for fd, output in outputs.items():
+                output.collect(fd)
             return True
         if deadline is not None and monotonic() >= deadline:
             return False
 
 
-def _collect(fd: int, kept: bytearray) -> bool:
-    """Read what the pipe holds now, at most its capacity, and keep the end of it; False at EOF."""
-    try:
-        block = posix.read(fd, 1 << 20)
-    except BlockingIOError:
-        return True
-    kept += block
-    del kept[:-OUTPUT_KEPT]
-    return bool(block)
+class _Output:
+    """The end of what a hook has written, and how much it was."""
 
+    __slots__ = ("kept", "size")
 
-def _text(output: bytearray) -> str:
-    return output.decode(errors="replace").rstrip("\n")
+    def __init__(self) -> None:
+        self.kept = bytearray()
+        self.size = 0
+
+    def collect(self, fd: int) -> bool:
+        """Read what the pipe holds now, at most its capacity; False at EOF."""
+        try:
+            block = posix.read(fd, 1 << 20)
+        except BlockingIOError:
+            return True
+        self.kept += block
+        self.size += len(block)
+        del self.kept[:-OUTPUT_KEPT]
+        return bool(block)
+
+    def __str__(self) -> str:
+        text = self.kept.decode(errors="replace").rstrip("\n")
+        left_out = self.size - len(self.kept)
+        return f"[{left_out} bytes left out] {text}" if left_out else text

@@ -22,6 +22,7 @@ from pyrunc.errors import Error, from_os_error
 from pyrunc.machine.ops import Fd, Program
 from pyrunc.machine.session import Agent, above
 from pyrunc.plan.process.seccomp_filter import LISTENER, LISTENER_SENT, SEND_IT, TAKEN
+from pyrunc.setup.host import connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Handover:
         data = dumps(message).encode(errors="surrogateescape")
         agent = socket(AF_UNIX, SOCK_STREAM)
         try:
-            agent.connect(path)
+            connect(agent, path)
         except OSError as error:
             agent.close()
             raise from_os_error(f"{_FAILED} {path} (linux/seccomp/listenerPath)", error) from None

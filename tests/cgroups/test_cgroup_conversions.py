@@ -57,7 +57,12 @@ def test_memory(memory: dict[str, Any], expected: list[Any]) -> None:
     assert files({"memory": memory}) == expected
 
 
-@pytest.mark.parametrize("memory", [{"swap": 5}, {"limit": -1, "swap": 5}])
+def test_swap_with_unlimited_memory() -> None:
+    """What is counted together is without a limit, so the swap's stands for itself: as runc since 1.2, and crun."""
+    assert files({"memory": {"limit": -1, "swap": 5}}) == [("memory.swap.max", "5"), ("memory.max", "max")]
+
+
+@pytest.mark.parametrize("memory", [{"swap": 5}, {"limit": 0, "swap": 5}])
 def test_swap_without_a_memory_limit(memory: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="without a memory limit") as info:
         files({"memory": memory})

@@ -56,7 +56,7 @@ def test_bad_gvariant(text: str) -> None:
         ("", True, "user.slice", "pyrunc-id.scope"),
         ("machine.slice:libpod:abc", False, "machine.slice", "libpod-abc.scope"),
         (":docker:abc", False, "system.slice", "docker-abc.scope"),
-        ("a.slice::abc", False, "a.slice", "abc.scope"),
+        ("a.slice::abc", False, "a.slice", "-abc.scope"),
         ("-:x:y", False, "-.slice", "x-y.scope"),
         ("a.slice:p:b.slice", False, "a.slice", "b.slice"),
     ],

@@ -488,9 +488,12 @@ def test_pidfd_socket(shared: Shared, root_dir: Path) -> None:
     os.close(fds[0])
 
 
-def test_console_socket(shared: Shared, root_dir: Path, tmp_path: Path) -> None:
-    """As conmon and the shim call it."""
-    path, pid_file = root_dir / "console.sock", tmp_path / "pid"
+@pytest.mark.parametrize("long", [False, True])
+def test_console_socket(shared: Shared, root_dir: Path, tmp_path: Path, long: bool) -> None:
+    """As conmon and the shim call it; also by a path for which unix(7) has no room."""
+    directory, pid_file = root_dir / ("x" * 200 * long), tmp_path / "pid"
+    directory.mkdir(exist_ok=True)
+    path = directory / f"console-{long}.sock"
     process = tmp_path / "process.json"
     document = {
         "terminal": True,
@@ -506,7 +509,9 @@ def test_console_socket(shared: Shared, root_dir: Path, tmp_path: Path) -> None:
     }
     process.write_text(json.dumps(document))
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
+        there = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        listener.bind(f"/proc/self/fd/{there}/{path.name}")
+        os.close(there)
         listener.listen()
         flags = ["--process", str(process), "--detach", "--console-socket", str(path)]
         line = shared.runtime.command("exec", *flags, "--pid-file", str(pid_file), shared.id)

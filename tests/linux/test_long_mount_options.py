@@ -70,3 +70,32 @@ def test_more_than_a_page_is_refused(runtime: Runtime, bundle: MakeBundle, tmp_p
     done = runtime.run(it)
     assert done.returncode != 0
     assert "the kernel takes 4095 (mounts/" in done.stderr
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_commas_that_are_escaped(runtime: Runtime, bundle: MakeBundle, tmp_path: Path, long: bool) -> None:
+    """overlayfs.rst: a backslash before a comma in a path; the option is the same whichever call takes it."""
+    lower, upper, work = tmp_path / ("a,b" + "x" * 250 * long), tmp_path / "u,p", tmp_path / "w"
+    for path in (lower, upper, work):
+        path.mkdir()
+    (lower / "file").write_text("below\n")
+    paths = [str(path).replace(",", "\\,") for path in (lower, upper, work)]
+    options = [f"{name}={path}" for name, path in zip(("lowerdir", "upperdir", "workdir"), paths, strict=True)]
+    for given in (options, [",".join(options)]):
+        it = bundle().shell("cat /deep/v/file; echo new >/deep/v/new")
+        add(it, {"destination": "/deep/v", "type": "overlay", "source": "overlay", "options": given})
+        assert runtime.run(it, check=True).stdout == "below\n"
+        assert (upper / "new").read_text() == "new\n"
+        (upper / "new").unlink()
+
+
+@pytest.mark.parametrize("length", [10, 300])
+def test_a_tmpfs_with_a_long_option_has_the_mode_of_what_it_covers(
+    runtime: Runtime, bundle: MakeBundle, length: int
+) -> None:
+    it = bundle().shell("stat -c %a /covered; df -k /covered | tail -n 1 | awk '{print $2}'")
+    (it.rootfs / "covered").mkdir()
+    (it.rootfs / "covered").chmod(0o1713)
+    size = "size=" + "0" * length + "1m"
+    add(it, {"destination": "/covered", "type": "tmpfs", "source": "tmpfs", "options": [size]})
+    assert runtime.run(it, check=True).stdout.split() == ["1713", "1024"]

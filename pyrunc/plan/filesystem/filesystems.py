@@ -52,7 +52,8 @@ class FileSystem:
         self.fd = entry.p.reg(entry.kind or "mount")
         self.place = entry.p.reg("target")
         self.created = entry.p.reg("created")
-        self.words = [f"source={entry.source}", *options.superblock, *split_data(options.data)]
+        data = split_data(options.data, escapes=entry.kind == "overlay")
+        self.words = [f"source={entry.source}", *options.superblock, *data]
         if context.label and entry.kind not in ("proc", "sysfs", "mqueue"):
             self.words.append(f"{context.label_option}={context.label}")
         self.attributes = options.set

@@ -180,13 +180,22 @@ class Options:
                 self.times |= MOUNT_ATTR_NOATIME
 
 
-def split_data(data: "list[str]") -> "list[str]":
-    """Options may hold several words with commas between them; quotes keep commas together (SELinux contexts)."""
+def split_data(data: "list[str]", *, escapes: bool = False) -> "list[str]":
+    """Options may hold several words with commas between them; quotes keep commas together (SELinux contexts).
+
+    escapes: as does a backslash, which stays (overlay: overlayfs.rst, "Multiple lower layers").
+    """
     words: list[str] = []
     for item in data:
-        word, quoted = "", False
+        word, quoted, escaped = "", False, False
         for char in item:
-            if char == '"':
+            if escaped:
+                word += char
+                escaped = False
+            elif char == "\\" and escapes:
+                word += char
+                escaped = True
+            elif char == '"':
                 quoted = not quoted
             elif char == "," and not quoted:
                 words.append(word)
