@@ -75,7 +75,7 @@ class Answers:
         if type(key) is Console:
             self.creation.take_console(self.config["process"])
         elif type(key) is CopyUp:
-            self._copy_up()
+            self._copy_up(key)
         elif type(key) is IdMap:
             self._mounts().map_ids(key, self.config, self.session.descriptors.pop())
         elif type(key) is Node:
@@ -167,16 +167,29 @@ class Answers:
 
         return Nodes(self.session, key, self._mounts() if self.facts.privileged else None)
 
-    def _copy_up(self) -> None:
-        from pyrunc.setup.filesystem.charged import charged
-        from pyrunc.setup.filesystem.tmpcopyup import copy_tree
+    def _copy_up(self, key: CopyUp) -> None:
+        from pyrunc.setup.filesystem.charged import copy_charged
 
         mount, directory = self.session.descriptors.pop(), self.session.descriptors.pop()
         try:
-            charged(self.manager, "tmpcopyup", lambda: copy_tree(directory, mount), self.creation.why_lost)
+            copy_charged(directory, mount, self._join_cgroup, self._why_killed)
+        except Error as error:
+            error.pointer = error.pointer or key.at
+            raise error.prefixed(f"{INIT}{key.why} ({key.at[1:]}): ") from None
         finally:
             posix.close(directory)
             posix.close(mount)
+
+    def _join_cgroup(self, pid: int) -> None:
+        """Move a process to where the init is; nothing where the container has no cgroup of its own."""
+        if self.facts.cgroup is not None or self.facts.by_pid:
+            self.manager.add(pid)
+
+    def _why_killed(self, signal: int) -> "tuple[str, str]":
+        """creation.why_lost, for a process that copies: with the limit."""
+        reason, hint = self.creation.why_lost(signal)
+        limit = self.config.get("linux", {}).get("resources", {}).get("memory", {}).get("limit", 0)
+        return f"{reason.removesuffix(')')}: {limit} bytes)" if reason and limit > 0 else reason, hint
 
     def _move_refused(self, step: Step) -> int:
         """The errno that tells more than move_mount's EINVAL, where a file meets a directory."""

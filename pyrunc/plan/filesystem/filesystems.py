@@ -77,7 +77,7 @@ class FileSystem:
             self._label_mqueue()
         if entry.options.tmpcopyup and entry.kind == "tmpfs":
             p.send_fds(self.place, self.fd)
-            p.sync(CopyUp())
+            p.sync(CopyUp(p._why, p._at))
         entry.finish(self.fd, self.place)
         p.close(self.place)
         p.registers.give(self.created)

@@ -29,10 +29,14 @@ class BindSource:
 class CopyUp:
     """Key of the step at which the container layer copies a directory's content onto the tmpfs that will cover it.
 
-    The descriptors of the directory and of the tmpfs have been sent.
+    The descriptors of the directory and of the tmpfs have been sent. why, at: what the mount is for, for errors.
     """
 
-    __slots__ = ()
+    __slots__ = ("at", "why")
+
+    def __init__(self, why: str, at: str) -> None:
+        self.why = why
+        self.at = at
 
 
 class IdMap:

@@ -1,4 +1,4 @@
-"""tmpcopyup: copy a directory of the container's root onto the tmpfs that will cover it.
+"""tmpcopyup: copy a directory of the container's root onto the tmpfs that will cover it (charged.py says who does).
 
 The directory is hostile, also while it is being copied: everything is opened by its name in a
 directory that is open (O_PATH | O_NOFOLLOW), looked at through that descriptor, and read through
@@ -35,9 +35,10 @@ _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.
 _LEFT_OUT = ("security.selinux", "security.ima", "security.evm")
 
 
-def copy_tree(source_fd: int, target_fd: int) -> None:
+def copy_tree(source_fd: int, target_fd: int, tell: "Callable[[str, int], None]") -> None:
     """Copy what is in the directory `source_fd` into the empty directory `target_fd`.
 
+    tell: is called with path and size of each entry before it is copied, and again for each 16 MiB of a file.
     The descriptors may be O_PATH ones, and stay open. The target's own mode and owner stay. Raises
     Error; what was copied until then stays.
     """
@@ -45,7 +46,7 @@ def copy_tree(source_fd: int, target_fd: int) -> None:
     target = -1
     try:
         target = posix.open(".", _DIRECTORY, dir_fd=target_fd)
-        _Copy(source, target).directory(source, target, "", 0)
+        _Copy(source, target, tell).directory(source, target, "", 0)
     finally:
         posix.close(source)
         if target >= 0:
@@ -53,8 +54,9 @@ def copy_tree(source_fd: int, target_fd: int) -> None:
 
 
 class _Copy:
-    def __init__(self, source: int, target: int) -> None:
+    def __init__(self, source: int, target: int, tell: "Callable[[str, int], None]") -> None:
         self.target = target
+        self.tell = tell
         flags = posix.fstatvfs(source).f_flag
         self.devices = not flags & _ST_NODEV
         self.set_id = not flags & _ST_NOSUID
@@ -83,6 +85,7 @@ class _Copy:
             return  # removed meanwhile
         try:
             status = posix.fstat(fd)
+            self.tell(path, status.st_size)
             kind = status.st_mode & S_IFMT
             if kind == S_IFDIR:
                 if depth >= DEEPEST:
@@ -94,7 +97,7 @@ class _Copy:
             if known and self._link(known, target, name):
                 return
             if kind == S_IFREG:
-                self._file(fd, status, target, name)
+                self._file(fd, status, target, name, path)
             elif kind == _S_IFLNK:
                 self._symlink(fd, status, target, name)
             elif not self._node(status, target, name):
@@ -120,14 +123,14 @@ class _Copy:
         finally:
             posix.close(source)
 
-    def _file(self, fd: int, status: "stat_result", target: int, name: str) -> None:
+    def _file(self, fd: int, status: "stat_result", target: int, name: str, path: str) -> None:
         # The very file that was looked at: a name could be another one's by now.
         source = posix.open(f"/proc/self/fd/{fd}", posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             with _Maker(self.maker):
                 new = posix.open(name, _NEW, 0o600, dir_fd=target)
             try:
-                _copy_data(source, new, status.st_size)
+                _copy_data(source, new, status.st_size, self.tell, path)
                 self._finish(source, new, status)
             finally:
                 posix.close(new)
@@ -248,7 +251,7 @@ def _tolerant(call: "Callable[[], None]") -> bool:
     return True
 
 
-def _copy_data(source: int, new: int, size: int) -> None:
+def _copy_data(source: int, new: int, size: int, tell: "Callable[[str, int], None]", path: str) -> None:
     """Copy `size` bytes, without what is hole: a file that grows meanwhile does not keep us."""
     posix.ftruncate(new, size)
     at = 0
@@ -269,3 +272,4 @@ def _copy_data(source: int, new: int, size: int) -> None:
             if not count:
                 return  # it has become shorter
             at += count
+            tell(path, size)
