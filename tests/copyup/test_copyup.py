@@ -49,7 +49,7 @@ def copy(source: Path, target: Path) -> None:
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (source, target)]
     before = set(os.listdir("/proc/self/fd"))
     try:
-        copy_tree(*fds, lambda path, size: None)
+        copy_tree(fds[0], fds[1], lambda path, size: None)
     finally:
         assert set(os.listdir("/proc/self/fd")) == before
         for fd in fds:
@@ -242,7 +242,7 @@ def test_swapping_names_leads_nowhere(source: Path, target: Path, tmp_path: Path
 def copy_or_vanished(source: Path, target: Path) -> None:
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (source, target)]
     try:
-        copy_tree(*fds, lambda path, size: None)
+        copy_tree(fds[0], fds[1], lambda path, size: None)
     finally:
         for fd in fds:
             os.close(fd)

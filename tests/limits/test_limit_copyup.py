@@ -100,6 +100,10 @@ def test_a_small_tree_fits_into_a_small_limit(driver: Driver) -> None:
     assert group.table("memory.events")["oom_kill"] == 0
 
 
+@pytest.mark.contains(
+    "host memory by `tmpcopyup` from a large image (found here)",
+    "who copies is in the container's cgroup: pages, inodes and what is read are charged to it",
+)
 @pytest.mark.guest
 def test_the_copy_counts(driver: Driver) -> None:
     """It was made by pyrunc in its own cgroup: 120 MiB fitted into a container of 30."""

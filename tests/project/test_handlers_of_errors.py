@@ -29,6 +29,7 @@ NOT_NAMED: dict[str, tuple[int, str]] = {
     "driver.py:V1Manager._unmake": (1, "clean-up after an error, which is what counts; reported with --debug"),
     "driver.py:V1Manager.kill": (1, "without a freezer, repeating the walk is all that is left"),
     "update.py:update": (1, "roll-back after an error, reported for each file"),
+    "charged.py:_be_the_copy": (2, "whatever it is goes to pyrunc as a word"),
     "fs.py:Manager._unmake": (1, "clean-up after an error, which is what counts; reported with --debug"),
     "make.py:_release": (1, "what could not be released is refused below, where it matters"),
     "make.py:enable": (2, "make() looks whether a limit needs it, and explains"),
