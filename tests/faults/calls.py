@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from support import ROOT
+
 SOURCE = Path(__file__).with_name("injector.c")
 
 #: What the manual pages say of these calls, besides what is a mistake of the caller's.
@@ -106,7 +108,7 @@ ON_PIPES = {"read": "EINTR", "write": "EINTR", "fstat": ""}
 #: These happen although they fail: close(2), "Dealing with error returns from close()".
 AFTER = ("close",)
 #: Files of the interpreter's, and directories of them: what fails there is told as an installation that is damaged.
-_CODE = (".py", "__pycache__", "/lib/python3", "/pyrunc/")
+_CODE = (".py", "__pycache__", "/lib/python3", str(ROOT))
 _VIRTUAL = ("/memfd:", "/dev/null", ".fifo")
 DELAY = 60  # milliseconds
 DELAYED = ("read", "write", "clone3", "recvmsg", "sendmsg", "kill", "wait4", "rename", "renameat", "poll")
@@ -167,15 +169,18 @@ def injector() -> str:
 def recorded(log: str) -> Iterator[Call]:
     """The calls of a log, without those of the dynamic loader's and the interpreter's start before pyrunc's first."""
     known = names()
+    script = "/pyrunc/cli" in log
     began = False
     for line in log.splitlines():
         role, number, times, result, *strings = line.split(" ")
         name = known.get(int(number), number)
-        # cli.main begins with the disposition of SIGCHLD, and a look at 0, 1 and 2.
+        # In the image, the first signals; in the script form, the module whose main() tells what goes wrong.
         if role == "0" and not began:
-            began = name in ("rt_sigaction", "openat") and (name != "openat" or "pyrunc/cli" in strings[1])
+            began = "/pyrunc/cli" in line if script else name == "rt_sigaction"
             if not began:
                 continue
+        if script and role == "0" and name in ("mmap", "munmap", "mprotect"):
+            continue  # of C modules that are loaded
         if any(word in "".join(strings) for word in _CODE):
             continue
         yield Call(role, name, int(number), int(times), int(result), " ".join(s for s in strings if s != "-"))
