@@ -20,7 +20,7 @@ EMBEDDED := build/embedded/pyrunc
 BUNDLES := hello limits userns terminal
 
 .PHONY: run test test-all attack faults soak lint bench conformance test-engines setup build embedded bundles install uninstall release clean
-.PHONY: deb test-packaging
+.PHONY: deb docs test-packaging
 
 run: embedded bundles
 	@$(PYTHON) tools/run_hello.py $(EMBEDDED)
@@ -93,6 +93,11 @@ deb: setup
 # RELEASE_ARGS='0.1.0 --dry-run': what a release does, but for the signature, the tag and dist/.
 release: setup-test
 	@$(BIN)/python tools/release.py $(RELEASE_ARGS)
+
+# docs/ as a site in build/site; mkdocs comes from the package index, once.
+docs:
+	@[ -x build/docs/bin/mkdocs ] || { $(PYTHON) -m venv build/docs && build/docs/bin/pip install -q 'mkdocs>=1.6,<2'; }
+	@build/docs/bin/mkdocs build -q && echo 'build/site/index.html'
 
 # On clean roots of Debian 12 and 13, which it makes once with mmdebstrap; some ten minutes.
 test-packaging: setup-all

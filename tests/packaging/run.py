@@ -3,7 +3,8 @@
     python tests/packaging/run.py [--only NAME]... [--rounds N] [bookworm] [trixie]
 
 In each: the Debian package is built, checked by lintian, installed, upgraded and removed; a checkout says `make run`
-and `make install`; pip installs the wheel (on_root.py has what is looked at). Figures come as a table at the end.
+and `make install`; pip installs the wheel (on_root.py has what is looked at); docs/tutorial.md is typed. Figures come
+as a table at the end.
 
 Needs root, mmdebstrap, and an archive of Debian's; a suite that cannot be had is told with the reason, and fails.
 The roots are kept in build/packaging. Exit status: 0 if all went well.
@@ -193,7 +194,18 @@ def wheel(suite: str, rounds: int, figures: Figures) -> None:
             figures.add(suite, *line.split(" = "))
 
 
-PARTS = {"package": package, "checkout": checkout, "wheel": wheel}
+def tutorial(suite: str, rounds: int, figures: Figures) -> None:
+    """docs/tutorial.md, typed."""
+    with Machine(suite, "tutorial") as machine:
+        copy_tree(machine.directory / "src/pyrunc")
+        # For who types.
+        machine.run("sh", "-c", "apt-get update -q && apt-get install -y -q --no-install-recommends python3")
+        page = "python3 tests/packaging/tutorial.py docs/tutorial.md"
+        seconds = machine.run("sh", "-c", f"cd /src/pyrunc && {page}")
+        figures.add(suite, "tutorial: typed in", f"{seconds:.0f} s")
+
+
+PARTS = {"package": package, "checkout": checkout, "wheel": wheel, "tutorial": tutorial}
 
 
 def main() -> int:
