@@ -103,7 +103,7 @@ _pyrunc() {
         validate:--format) _pyrunc_values 'text json'; return ;;
     esac
     case $command in
-        '') _pyrunc_values '--debug --log-level --log --log-format --root --criu --systemd-cgroup --cgroup-manager --rootless --version -v -V audit checkpoint create delete doctor events exec features kill list metrics pause plan ps restore resume run spec start state update validate help' ;;
+        '') _pyrunc_values '--debug --log-level --log --log-format --root --criu --systemd-cgroup --cgroup-manager --rootless --version -v -V audit checkpoint create delete doctor events exec features kill list metrics mounts pause plan ps restore resume run spec start state update validate help' ;;
         audit)
             case $cur in
                 -*) _pyrunc_values '--format --help' ;;
@@ -155,6 +155,11 @@ _pyrunc() {
                 *) COMPREPLY=() ;;
             esac ;;
         metrics)
+            case $cur in
+                -*) _pyrunc_values ' --help' ;;
+                *) COMPREPLY=() ;;
+            esac ;;
+        mounts)
             case $cur in
                 -*) _pyrunc_values ' --help' ;;
                 *) COMPREPLY=() ;;
@@ -214,7 +219,7 @@ _pyrunc() {
                 -*) _pyrunc_values '--strict --format --help' ;;
                 *) [ "$arguments" -gt 0 ] || _pyrunc_values directories ;;
             esac ;;
-        help) _pyrunc_values 'audit checkpoint create delete doctor events exec features kill list metrics pause plan ps restore resume run spec start state update validate' ;;
+        help) _pyrunc_values 'audit checkpoint create delete doctor events exec features kill list metrics mounts pause plan ps restore resume run spec start state update validate' ;;
     esac
 }
 

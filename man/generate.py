@@ -185,6 +185,7 @@ RELATED = {
     "exec": ("run", "ps"),
     "kill": ("delete", "state"),
     "list": ("state",),
+    "mounts": ("create", "update"),
     "pause": ("resume",),
     "plan": ("create", "spec"),
     "ps": ("list", "events"),

@@ -30,7 +30,7 @@ else:
 
 COMMANDS = (
     *("audit", "checkpoint", "create", "delete", "doctor", "events", "exec", "features", "kill", "list", "metrics"),
-    *("pause", "plan", "ps", "restore", "resume", "run", "spec", "start", "state", "update", "validate"),
+    *("mounts", "pause", "plan", "ps", "restore", "resume", "run", "spec", "start", "state", "update", "validate"),
 )
 
 GLOBAL_FLAGS = (

@@ -52,6 +52,7 @@ _FOUND = {
     "no apparmor": "apparmor is not enabled in this kernel, or the name is not a profile's",
     "not null": "/dev/null in the container is not the null device",
     "another device": "the host has no such device at this path",
+    "no mount": "there is no mount",
     "not devpts": "/dev/pts in the container is not a devpts file system",
     "dangling": "it is a symbolic link that leads nowhere",
     "outside": "current working directory is outside of container mount namespace root"
