@@ -1,8 +1,11 @@
 """Fixtures of the tests of limits."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from limits.limit_base import Driver
+from limits.v1_place import Place
 from support import MakeBundle, Runtime
 
 
@@ -16,3 +19,11 @@ def driver(request: pytest.FixtureRequest, runtime: Runtime, bundle: MakeBundle)
 def cgroupfs(runtime: Runtime, bundle: MakeBundle) -> Driver:
     """For what does not depend on the driver."""
     return Driver("cgroupfs", runtime, bundle)
+
+
+@pytest.fixture
+def place(cgroupfs: Driver) -> Iterator[Place]:
+    """Groups in each v1 hierarchy; nothing may be left below them."""
+    it = Place(cgroupfs)
+    yield it
+    it.end()

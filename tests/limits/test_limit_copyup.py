@@ -36,7 +36,7 @@ def check(driver: Driver) -> None:
     done = driver.runtime.run(with_copy(driver, 30 * MIB, 120 * MIB), id=id)
     assert done.returncode == 1
     # The child is what the kernel kills, not the init: who says what was too large.
-    assert r'at \"/data\" (mounts/' in done.stderr
+    assert r"at \"/data\" (mounts/" in done.stderr
     assert (
         f"tmpcopyup: copy big/file ({120 * MIB} bytes): killed by signal 9 "
         f"(the memory limit was reached during set-up: {30 * MIB} bytes)" in done.stderr

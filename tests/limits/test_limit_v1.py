@@ -5,78 +5,15 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from limits.limit_base import HOG, MIB, Driver, wait_until
-from pyrunc.cgroups.v1 import hierarchies
-from support import Json, unique_id
+from limits.limit_base import HOG, MIB, wait_until
+from limits.v1_place import FOUND, NEEDS, Place, spaces
+from support import Json
 
-FOUND = {name: it for it in hierarchies.mounted() for name in it.names}
-
-pytestmark = [
-    pytest.mark.host,
-    pytest.mark.skipif(not {"memory", "pids", "freezer"} <= FOUND.keys(), reason="needs v1 hierarchies"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
-
-
-def spaces(*kinds: str) -> list[Json]:
-    return [{"type": kind} for kind in kinds]
-
-
-def remove(path: str) -> None:
-    """A group of ours with what is below it."""
-    for below, _, _ in os.walk(path, topdown=False):
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(below)
-
-
-class Place:
-    """A group in each hierarchy, below which containers get theirs."""
-
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
-        self.name = unique_id("pyrunc-v1")
-        self.tops = {it.mount for it in FOUND.values()} | {"/sys/fs/cgroup/unified"}
-        for top in self.tops:
-            if os.path.isdir(top):
-                os.mkdir(f"{top}/{self.name}")
-
-    def bundle(self, resources: Json, *args: str, **linux: Any) -> Any:
-        return self.driver.bundle(resources, *args, cgroupsPath=f"/{self.name}/it", **linux)
-
-    def start(self, resources: Json, *args: str, **linux: Any) -> str:
-        runtime = self.driver.runtime
-        id = runtime.create(self.bundle(resources, *args, **linux), id=unique_id("limit"))
-        runtime.call("start", id, check=True)
-        return id
-
-    def run(self, resources: Json, *args: str, **linux: Any) -> "subprocess.CompletedProcess[str]":
-        return self.driver.runtime.run(self.bundle(resources, *args, **linux))
-
-    def path(self, controller: str) -> Path:
-        return Path(FOUND[controller].mount, self.name, "it")
-
-    def read(self, file: str) -> str:
-        return (self.path(file.partition(".")[0]) / file).read_text().strip()
-
-    def left(self) -> list[str]:
-        return [top for top in self.tops if os.path.exists(f"{top}/{self.name}/it")]
-
-
-@pytest.fixture
-def place(cgroupfs: Driver) -> Iterator[Place]:
-    it = Place(cgroupfs)
-    yield it
-    cgroupfs.runtime.clean()
-    left = it.left()
-    for top in it.tops:
-        remove(f"{top}/{it.name}")
-    assert not left
+pytestmark = [pytest.mark.host, *NEEDS]
 
 
 def test_a_group_in_each_hierarchy_and_none_afterwards(place: Place) -> None:
