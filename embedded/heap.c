@@ -252,3 +252,25 @@ write_places(const char *file)
     }
     return fclose(stream);
 }
+
+void *
+take_arena(void *context, size_t size)
+{
+    void *place;
+
+    (void)context;
+    if (!saved)
+        return take(size, 4096);
+    place = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return place == MAP_FAILED ? NULL : place;
+}
+
+void
+give_arena(void *context, void *arena, size_t size)
+{
+    (void)context;
+    if (of_the_stage(arena))
+        free(arena);
+    else
+        munmap(arena, size);
+}

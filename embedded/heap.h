@@ -18,3 +18,7 @@ void note_place(const void *object, int heap);
 
 /* Write what was noted to a file; -1 on error. */
 int write_places(const char *file);
+
+/* The functions of a PyObjectArenaAllocator, for what CPython allocates by itself all the same. */
+void *take_arena(void *context, size_t size);
+void give_arena(void *context, void *arena, size_t size);

@@ -181,14 +181,17 @@ write_piece(int file, const char *from, const char *to)
     return 0;
 }
 
-/* CPython's allocators of small objects, as they are at run time. In the stage each object is a block of malloc. */
+/* CPython's allocators of small objects, as they are at run time. In the stage each object is a block of malloc; what is allocated when the stage
+ * ends, or for CPython itself, lies in its arenas, which are memory of the image as well. */
 static PyMemAllocatorEx small[2];
 
 static void
 malloc_alone(void)
 {
+    PyObjectArenaAllocator arenas = {NULL, take_arena, give_arena};
     PyMemAllocatorEx raw;
 
+    PyObject_SetArenaAllocator(&arenas);
     PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &raw);
     PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &small[0]);
     PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &small[1]);

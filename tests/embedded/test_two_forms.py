@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,15 @@ def test_what_commands_use_lies_together(programs: dict[str, str]) -> None:
     assert 100_000 < hot < 2_000_000
     assert 100_000 < warm < 2_000_000
     assert cold > hot + warm
+
+
+def test_it_can_be_built_where_addresses_are_not_random(tmp_path: Path) -> None:
+    """Two stages have the same addresses of the kernel's then: nothing that is saved may lie there."""
+    output = tmp_path / "pyrunc"
+    words = [sys.executable, str(ROOT / "tools/build_embedded.py"), str(output), "--site", str(ROOT)]
+    if shutil.which("setarch") is None:
+        pytest.skip("no setarch")
+    environment = {**os.environ, "PYRUNC_FORM": "embedded"}
+    done = subprocess.run(["setarch", "-R", *words], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run([output, "--version"], capture_output=True, check=False).returncode == 0

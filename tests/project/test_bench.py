@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import report
+from benchmark import report, runtimes
 from benchmark.life import OPERATIONS, SEQUENCE, Samples
 from benchmark.measure import Failed, Meter, Sample
 
@@ -53,6 +53,15 @@ def test_json_and_plot() -> None:
     bars = [element for element in plot.iter("{http://www.w3.org/2000/svg}rect") if element.get("height") == "11"]
     assert len(bars) == 2 * len(rows)
     assert len({bar.get("width") for bar in bars}) == 2
+
+
+def test_programs_are_named_absolutely(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Engines are given them, and have other working directories."""
+    monkeypatch.chdir(tmp_path)
+    found = runtimes.find(["mine=build/pyrunc", "/usr/bin/other", "true"])
+    assert found["mine"] == str(tmp_path / "build/pyrunc")
+    assert found["other"] == "/usr/bin/other"
+    assert found["true"].endswith("/bin/true")
 
 
 def test_a_call_is_measured(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def find(names: list[str]) -> dict[str, str]:
     """Programs by name: those named ([NAME=]PROGRAM), or pyrunc in both forms and the peers that are there."""
     if names:
         pairs = [name.rpartition("=") for name in names]
-        return {name or Path(program).name: shutil.which(program) or program for name, _, program in pairs}
+        paths = {name or Path(program).name: shutil.which(program) or program for name, _, program in pairs}
+        return {name: str(Path(path).absolute()) for name, path in paths.items()}
     found = {"pyrunc": str(ROOT / "build/embedded/pyrunc"), "script": str(ROOT / ".venv/bin/pyrunc")}
     for name in PEERS:
         program = shutil.which(name, path=EMPTY["PATH"] + ":/usr/local/bin")
