@@ -64,6 +64,22 @@ def test_programs_are_named_absolutely(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert found["true"].endswith("/bin/true")
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, ProcessLookupError])
+def test_a_process_that_is_gone_has_ended(error: type[OSError], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its /proc file is opened, or between that and reading it."""
+    calls = []
+
+    def read_text(path: Path) -> str:
+        calls.append(path)
+        if len(calls) < 3:
+            return "7 (a) b) S 1"
+        raise error
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    runtimes.wait_ended(7)
+    assert calls == [Path("/proc/7/stat")] * 3
+
+
 def test_a_call_is_measured(tmp_path: Path) -> None:
     """Without what the process has that starts it: this one has more than true."""
     try:

@@ -115,7 +115,10 @@ def wait_ended(pid: int) -> None:
     """Until the process, which was killed, is dead."""
     stat = Path(f"/proc/{pid}/stat")
     end = time.monotonic() + 10
-    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
-        if time.monotonic() > end:
-            raise Failed("a container outlives SIGKILL")
-        time.sleep(0.001)
+    try:
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            if time.monotonic() > end:
+                raise Failed("a container outlives SIGKILL")
+            time.sleep(0.001)
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # gone before it was opened, or before it was read
