@@ -4,7 +4,8 @@
     hooks         prestart and createRuntime here; createContainer's go to the init as steps
     CopyUp        the copies for tmpcopyup
     IdMap         ids mapped by the host's privileges
-    Node          a device in a user namespace, or in whose place something is
+    HostNodes     devices in a user namespace
+    Node          a device in whose place something is, or that may not be made
     Console       where the terminal's master goes
     LookUp        the executable and HOME; compiles the rest of the program
 
@@ -21,7 +22,7 @@ from pyrunc.kernel.uapi import CLONE_NEWUSER
 from pyrunc.machine.ops import Label, Program, Step, conversation
 from pyrunc.plan.console import Console
 from pyrunc.plan.create import finish
-from pyrunc.plan.filesystem.devices import Node
+from pyrunc.plan.filesystem.devices import HostNodes, Node
 from pyrunc.plan.filesystem.inroot import Target
 from pyrunc.plan.filesystem.mountapi import BindSource, CopyUp, IdMap
 from pyrunc.plan.process.lookup import FILE_SIZE, LookUp, environment, home_of
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from pyrunc.machine.session import Reply, Session
     from pyrunc.plan.create import CreatePlan
     from pyrunc.plan.facts import Facts
-    from pyrunc.setup.filesystem.device_nodes import Nodes
+    from pyrunc.setup.filesystem import host_nodes
     from pyrunc.setup.filesystem.host_mounts import HostMounts
     from pyrunc.state.state import State
 
@@ -62,6 +63,7 @@ class Answers:
         self.manager = manager
         self.deny_setgroups = False
         self._host_mounts: HostMounts | None = None
+        self._host_nodes: host_nodes.HostNodes | None = None
 
     def at_sync(self, key: object, reply: "Reply") -> "Items | None":
         """Do what the init waits for; steps to send before the rest, or None (conduct.conduct)."""
@@ -78,8 +80,8 @@ class Answers:
             self._copy_up(key)
         elif type(key) is IdMap:
             self._mounts().map_ids(key, self.config, self.session.descriptors.pop())
-        elif type(key) is Node:
-            return self._nodes(key).for_user_namespace()
+        elif type(key) is HostNodes:
+            self._make_nodes(key)
         elif type(key) is not str:
             raise step_errors.hook_failed(key, reply.data)  # the only key left: plan.hooks.HookFailed
         return None
@@ -98,7 +100,9 @@ class Answers:
             if not errno:
                 return False, ()
         if type(key) is Node and errno in (EEXIST, EPERM):
-            return False, self._nodes(key).refused(errno)
+            from pyrunc.setup.filesystem.device_nodes import Nodes
+
+            return False, Nodes(self.session, key).refused(errno)
         if type(key) is Target and errno == ENOENT:
             from pyrunc.setup.filesystem.path_walk import Walk
 
@@ -123,6 +127,9 @@ class Answers:
 
     def end(self) -> None:
         """Let go of what the answers needed."""
+        if self._host_nodes is not None:
+            self._host_nodes.close()
+            self._host_nodes = None
         if self._host_mounts is not None:
             self._host_mounts.close()
             self._host_mounts = None
@@ -162,10 +169,17 @@ class Answers:
             self._host_mounts = HostMounts(self.creation.pid, self.facts.above)
         return self._host_mounts
 
-    def _nodes(self, key: Node) -> "Nodes":
+    def _make_nodes(self, key: HostNodes) -> None:
+        from pyrunc.setup.filesystem import host_nodes
         from pyrunc.setup.filesystem.device_nodes import Nodes
 
-        return Nodes(self.session, key, self._mounts() if self.facts.privileged else None)
+        left = key.nodes
+        if self.facts.privileged:
+            if self._host_nodes is None:
+                self._host_nodes = host_nodes.HostNodes(self.creation.pid, self.facts.above)
+            left = self._host_nodes.make(self.session, left)
+        for node in left:
+            Nodes(self.session, node).bind_hosts()
 
     def _copy_up(self, key: CopyUp) -> None:
         from pyrunc.setup.filesystem.charged import copy_charged

@@ -34,7 +34,7 @@ HOST = {
     "hooks": "run prestart and createRuntime hooks",
     "Console": "take the terminal's master",
     "IdMap": "map the ids of the mount, with the host's privileges",
-    "Node": "look what is there, and make the device",
+    "HostNodes": "make the devices, and have them attached",
     "CopyUp": "copy the directory into the tmpfs",
     "LookUp": "choose the executable and HOME",
     "ready": "write state.json and the pid file; the rest happens at start",

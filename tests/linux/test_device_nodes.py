@@ -1,15 +1,18 @@
 """linux.devices (config-linux.md, "Devices"): what is at the path already, and nodes in user namespaces."""
 
 import os
+import shutil
 import stat
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support import DEFAULT_CONFIG, IS_ROOT, Bundle, MakeBundle, Runtime
+from limits.limit_base import wait_until
+from support import DEFAULT_CONFIG, IS_ROOT, Bundle, MakeBundle, Runtime, unique_id
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 
@@ -192,3 +195,82 @@ def test_another_device_of_the_host(runtime: Runtime, bundle: MakeBundle) -> Non
     done = subprocess.run(line, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 1
     assert "(linux/devices/0)" in done.stderr
+
+
+def calls(runtime: Runtime, it: Bundle, tmp_path: Path) -> dict[str, int]:
+    """How often each system call is made by `create`, its agents and the container's init."""
+    trace = tmp_path / f"calls-{unique_id()}"
+    id = runtime.new_id()
+    command = runtime.command("create", "--bundle", str(it.path), id)
+    with open(tmp_path / "said", "w+b") as said:
+        strace = ["strace", "-f", "-q", "-e", "trace=process", "-o", str(trace), *command]
+        with subprocess.Popen(strace, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as tracer:
+            # strace stays with the container: what `create` has called is what was traced until the init waits.
+            wait_until(lambda: runtime.call("state", id).returncode == 0, "it is created", 60)
+            runtime.call("delete", "--force", id, check=True)
+            tracer.wait(60)
+        said.seek(0)
+        assert said.read() == b""
+    counts: Counter[str] = Counter()
+    for line in trace.read_text().splitlines():
+        name = line.split(maxsplit=1)[1].partition("(")[0]
+        counts[name] += "resumed" not in name
+    return counts
+
+
+@pytest.mark.host
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_many_devices_take_no_more_processes_than_one(runtime: Runtime, bundle: MakeBundle, tmp_path: Path) -> None:
+    """Each had an agent of its own."""
+    counts = []
+    for number in 1, 70:
+        devices = [{**NULL, "path": f"/dev/null{index}"} for index in range(number)]
+        it = bundle({"linux": {**USERNS, "devices": devices}})
+        counts.append(calls(runtime, it, tmp_path))
+    few, many = counts
+    print(f"1 device: {few}, 70: {many}")
+    for name in "clone", "clone3", "fork", "vfork", "execve":
+        assert many[name] == few[name], name
+    assert 1 < many["execve"] <= 4
+
+
+def test_many_devices_in_folders(runtime: Runtime, bundle: MakeBundle) -> None:
+    """More than fit into one message, some there already from an earlier container, one that nobody can be given."""
+    devices: list[dict[str, Any]] = [
+        {
+            "path": f"/{folder}/n{index}",
+            "type": "c",
+            "major": 1,
+            "minor": 3 + 2 * (index % 2),
+            "fileMode": 0o600 + index,
+        }
+        | {"uid": index, "gid": 70000 if index == 5 and folder == "dev/sub" else index}
+        for index in range(60)
+        for folder in ("dev", "dev/sub", "srv/sub")
+    ]
+    devices.remove(refused := next(device for device in devices if device["gid"] == 70000))
+    script = "cd /; stat -c '%n %a %u:%g %t:%T' dev/n[0-9]* dev/sub/n* srv/sub/n* | sort"
+    it = bundle({"linux": {**USERNS, "devices": devices}}).shell(script)
+    (it.rootfs / "srv").mkdir(exist_ok=True)
+    os.chown(it.rootfs / "srv", 100000, 100000)
+    wanted = sorted(
+        f"{device['path'][1:]} {device['fileMode']:o} {device['uid']}:{device['gid']} 1:{device['minor']}"
+        for device in devices
+    )
+    for _ in range(2):
+        assert runtime.run(it, check=True).stdout.splitlines() == wanted
+    devices.append(refused)
+    done = runtime.run(it.update({"linux": {"devices": devices}}))
+    # Nobody could be given the node: it would be the host's, which has none there.
+    assert 'error creating device node \\"/dev/sub/n5\\" (linux/devices/179): open_tree' in done.stderr
+
+
+def test_one_of_many_has_something_else_in_its_place(runtime: Runtime, bundle: MakeBundle) -> None:
+    devices = [{**NULL, "path": f"/srv/n{index}"} for index in range(40)]
+    it = bundle({"linux": {**USERNS, "devices": devices}}).args("/bin/true")
+    (it.rootfs / "srv").mkdir(exist_ok=True)
+    os.chown(it.rootfs / "srv", 100000, 100000)
+    (it.rootfs / "srv/n37").write_text("data")
+    done = runtime.run(it)
+    assert 'error creating device node \\"/srv/n37\\" (linux/devices/37): the root file system has' in done.stderr
+    assert (it.rootfs / "srv/n37").read_text() == "data"

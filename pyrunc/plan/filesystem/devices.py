@@ -88,8 +88,14 @@ def make_devices(p: Program, config: "Config", context: Context) -> None:
     dev = p.reg("dev")
     mount_point(p, context.root, "dev", dev, resolve=RESOLVE_NO_SYMLINKS)
     fresh = is_fresh(config)
+    folders: dict[str, list[tuple[Device, str]]] = {}
     for device, pointer in device_list(config):
-        _device(p, device, pointer, dev, context, fresh)
+        if context.userns and pointer and device["type"] != "p":
+            folders.setdefault(clean(device["path"]).rpartition("/")[0], []).append((device, pointer))
+        else:
+            _device(p, device, pointer, dev, context, fresh)
+    for head, devices in folders.items():
+        _by_the_host(p, head, devices, dev, context)
     for name, target in LINKS:
         p.about(f"error creating /dev/{name}")
         p.call("symlinkat", target.encode(), dev, name.encode(), ok=(EEXIST,))
@@ -118,20 +124,30 @@ class Node:
     """Key of a step that makes a node; setup/filesystem/device_nodes.py decides where it cannot, or something is there.
 
     root, parent: registers of the root and of the node's folder. made: where to go on when nothing is left to do.
-    host: the host has to make it, since a user namespace can not; the step is a sync then.
+    host: whether the host has to make it, since a user namespace can not.
     """
 
-    __slots__ = ("device", "host", "made", "name", "parent", "path", "pointer", "root")
+    __slots__ = ("device", "host", "made", "name", "parent", "path", "pointer", "root", "why")
 
-    def __init__(self, device: "Device", pointer: str, root: Reg, parent: Reg, made: Label, *, host: bool) -> None:
+    def __init__(self, device: "Device", pointer: str, root: Reg, parent: Reg, *, host: bool) -> None:
         self.device = device
         self.pointer = pointer
         self.path = clean(device["path"])
+        self.why = f'error creating device node "/{self.path}"'
         self.name = self.path.rpartition("/")[2].encode(errors="surrogateescape")
         self.root = root
         self.parent = parent
-        self.made = made
+        self.made = Label(f"made {self.path}")
         self.host = host
+
+
+class HostNodes:
+    """Key of the sync at which the host makes nodes, all in one folder (setup/filesystem/host_nodes.py)."""
+
+    __slots__ = ("nodes",)
+
+    def __init__(self, nodes: "list[Node]") -> None:
+        self.nodes = nodes
 
 
 def attributes(device: "Device") -> "tuple[int, int, int, int]":
@@ -153,23 +169,32 @@ def _device(p: Program, device: "Device", pointer: str, dev: Reg, context: Conte
     else:
         parent = p.reg("parent")
         mount_point(p, context.root, head, parent, directory=True)
-    made = Label(f"made {path}")
-    bound = context.userns and device["type"] != "p"
-    key = Node(device, pointer, context.root, parent, made, host=bound)
-    if not bound:
+    if not context.userns or device["type"] == "p":
+        key = Node(device, pointer, context.root, parent, host=False)
         p.call("mknodat", parent, name, mode, number, key=key)
         if not (fresh and parent is dev):
             own_node(p, device, parent, name)
         elif uid or gid:
             p.call("fchownat", parent, name, uid, gid, AT_SYMLINK_NOFOLLOW)
-    elif pointer:
-        p.sync(key)
+        p.label(key.made)
     else:
         place = p.reg("target")
         mount_point(p, context.root, path, place, directory=False)
         bind_device(p, device, place)
         p.close(place)
-    p.label(made)
+    if parent is not dev:
+        p.close(parent)
+
+
+def _by_the_host(p: Program, head: str, devices: "list[tuple[Device, str]]", dev: Reg, context: Context) -> None:
+    """Devices that a user namespace cannot make, all in the folder `head`."""
+    parent = dev
+    if head != "dev":
+        parent = p.reg("parent")
+        device, pointer = devices[0]
+        p.about(f'error creating device node "/{clean(device["path"])}"', pointer)
+        mount_point(p, context.root, head, parent, directory=True)
+    p.sync(HostNodes([Node(device, pointer, context.root, parent, host=True) for device, pointer in devices]))
     if parent is not dev:
         p.close(parent)
 

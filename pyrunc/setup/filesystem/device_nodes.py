@@ -1,14 +1,12 @@
 """Device nodes that need decisions (config-linux.md, "Devices"): something is in their place, the kernel refuses
-mknod(2), or there is a user namespace, which cannot make any.
+mknod(2), or there is a user namespace, which cannot make any (host_nodes.py), and neither can the host for it.
 
 The usual case is a single step of the plan (plan/filesystem/devices.py). What is there already has to be the device
-that is asked for. A node that the container's init may not make is made by the host, on a tmpfs of its own from where
-it is bound; and where not even the host may, the host's own node is bound.
+that is asked for. Where none can be made, the host's own node is bound.
 
-Import cost: that of setup.host_mounts and setup.path_walk.
+Import cost: that of path_walk.
 """
 
-import posix
 from errno import EEXIST, ENODEV, ENOENT, EPERM
 
 from pyrunc.errors import INIT, Error, strerror
@@ -34,19 +32,16 @@ from pyrunc.kernel.uapi import (
     STATX_SIZE_OF,
     STATX_TYPE,
 )
-from pyrunc.machine.ops import CONVERSATION, Label, Program, Reg, Registers, Space, conversation
+from pyrunc.machine.ops import Label, Program, Reg, Registers, Space, conversation
 from pyrunc.plan.filesystem.devices import TYPES, Node, bind_device, same_device
 from pyrunc.plan.filesystem.inroot import Target
-from pyrunc.plan.filesystem.mountapi import attach
 from pyrunc.setup.failures import step_errors
-from pyrunc.setup.filesystem.host_mounts import lend
 from pyrunc.setup.filesystem.path_walk import Walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.machine.ops import Step
     from pyrunc.machine.session import Session
-    from pyrunc.setup.filesystem.host_mounts import HostMounts
 
 _CAP_MKNOD = 27
 
@@ -67,14 +62,12 @@ def _kind(mode: int) -> str:
 class Nodes:
     """Decides about one node, in a session with the container's init."""
 
-    def __init__(self, session: "Session", key: Node, host: "HostMounts | None") -> None:
-        """host: makes nodes; None where pyrunc has no privileges that the container lacks."""
+    def __init__(self, session: "Session", key: Node) -> None:
         self.session = session
         self.key = key
-        self.host = host
         self.there = ""
         """How what is there differs from the device, in runc's words."""
-        self.where = f'{INIT}error creating device node "/{key.path}"'
+        self.where = f"{INIT}{key.why}"
         if key.pointer:
             self.where += f" ({key.pointer[1:]})"
 
@@ -89,15 +82,18 @@ class Nodes:
         self._bind()
         return self._made()
 
-    def for_user_namespace(self) -> "list[Step | Label]":
-        """Have the host make the node, or bind the host's. Steps to go on with; raises Error."""
+    def bind_hosts(self) -> None:
+        """Bind the host's node, which a user namespace cannot make, nor the host for it. Raises Error."""
+        if self.check_place() != "same":
+            self._bind()
+
+    def check_place(self) -> str:
+        """What is in the place of a node that is bound: "" (nothing), "same" (the device), "empty" (an empty file, as
+        an earlier container has bound its node over). Raises Error for anything else."""
         there = self._look()
-        # An empty file is what an earlier container has bound its node over.
         if there not in ("", "same", "empty"):
             raise self._occupied()
-        if self.host is None or not self._from_host(self.host):
-            self._bind()
-        return self._made()
+        return there
 
     def _made(self) -> "list[Step | Label]":
         p = Program(conversation())
@@ -169,31 +165,11 @@ class Nodes:
         registers = conversation()
         place = self._place(registers)
         p = Program(registers)
-        p.about(f'error creating device node "/{self.key.path}"', self.key.pointer)
+        p.about(self.key.why, self.key.pointer)
         bind_device(p, self.key.device, place)
         p.close(place)
         p.sync("bound")
         self._run(p)
-
-    def _from_host(self, host: "HostMounts") -> bool:
-        """False where the host may not make nodes either."""
-        fd = host.make_node(self.key)
-        if fd < 0:
-            return False
-        registers = Registers(CONVERSATION, 119)
-        place, source = self._place(registers), registers.take("device")
-        try:
-            lend(self.session, fd, source)
-        finally:
-            posix.close(fd)
-        p = Program(registers)
-        p.about(f'error creating device node "/{self.key.path}"', self.key.pointer)
-        attach(p, source, place)
-        p.close(source)
-        p.close(place)
-        p.sync("attached")
-        self._run(p)
-        return True
 
     def _run(self, p: Program) -> None:
         reply = self.session.run(p)

@@ -2,7 +2,6 @@
 
 - Mapping ids (mount_setattr(2), MOUNT_ATTR_IDMAP): the init may be in a user namespace that has
   no rights over the file system or the maps.
-- Making device nodes, which a user namespace cannot, on a tmpfs of the host's.
 - Opening the source of a bind mount where the container's root may not enter the folders above it.
   The agent does so in the init's mount namespace: there flags of the host's mounts are locked.
 
@@ -14,30 +13,16 @@ Import cost: posix, _struct.
 
 import posix
 from _struct import pack
-from errno import EBADF, EINVAL, EPERM
+from errno import EBADF, EINVAL
 
 from pyrunc.errors import INIT, SETUP, Error, strerror
 from pyrunc.kernel.uapi import (
-    AT_FDCWD,
-    AT_SYMLINK_NOFOLLOW,
     CLONE_NEWNS,
     CLONE_NEWUSER,
-    FSCONFIG_CMD_CREATE,
-    FSCONFIG_SET_STRING,
-    FSMOUNT_CLOEXEC,
-    FSOPEN_CLOEXEC,
     MOUNT_ATTR_IDMAP,
-    MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID,
-    MOVE_MOUNT_F_EMPTY_PATH,
-    MS_PRIVATE,
-    MS_REC,
-    OPEN_TREE_CLOEXEC,
-    OPEN_TREE_CLONE,
 )
-from pyrunc.machine.ops import SESSION, At, Label, Program, Reg, Registers, Space, Step, Words, conversation
+from pyrunc.machine.ops import SESSION, At, Program, Reg, Registers, Space, Step, Words, conversation
 from pyrunc.machine.session import Agent, Session
-from pyrunc.plan.filesystem.devices import Node, attributes
 from pyrunc.plan.filesystem.mountapi import IdMap, mount_attr, set_attributes
 from pyrunc.plan.namespaces import show
 from pyrunc.plan.userns_owner import become_owner, owner_of
@@ -49,11 +34,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.config.types import Config, IDMapping, Mount
+    from pyrunc.machine.session import Reply
 
 _ALL = 0xFFFFFFFFFFFFFFFF
 _MSG_CMSG_CLOEXEC = 0x40000000
 _TREE, _MAPS = Reg(1, "mount"), Reg(2, "namespace")  # of the agent, between its programs
-_CMSG_SIZE = 20  # struct cmsghdr and one descriptor
 
 
 class HostMounts:
@@ -131,36 +116,6 @@ class HostMounts:
             posix.close(source)
         return 0
 
-    def make_node(self, key: Node) -> int:
-        """A detached mount of a new device node with the mode and owner that the configuration says; -1 where the host
-        may not make it, or the owner has no id outside. Raises Error."""
-        mode, number, uid, gid = attributes(key.device)
-        owner = _outside(self._pid, "uid", uid), _outside(self._pid, "gid", gid)
-        if -1 in owner:
-            return -1
-        p = Program()
-        p.about(f'error creating device node "/{key.path}"', key.pointer)
-        fs, tmpfs, node = p.reg("fs"), p.reg("tmpfs"), p.reg("node")
-        refused = Label("refused")
-        # Only what is mounted can be bound from (open_tree(2)): in a mount namespace that ends with the agent.
-        p.call("unshare", CLONE_NEWNS)
-        p.call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
-        p.call("umask", 0)
-        p.call("fsopen", b"tmpfs", FSOPEN_CLOEXEC, dst=fs)
-        p.call("fsconfig", fs, FSCONFIG_SET_STRING, b"mode", b"755", 0)
-        p.call("fsconfig", fs, FSCONFIG_CMD_CREATE, None, None, 0)
-        p.call("fsmount", fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, dst=tmpfs)
-        p.call("move_mount", tmpfs, b"", AT_FDCWD, b"/", MOVE_MOUNT_F_EMPTY_PATH)
-        p.call("mknodat", tmpfs, b"node", mode, number, only=(EPERM,), error=refused)
-        p.call("fchownat", tmpfs, b"node", *owner, AT_SYMLINK_NOFOLLOW)
-        p.call("open_tree", tmpfs, b"node", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, dst=node)
-        p.send_fds(node)
-        p.label(refused)
-        p.sync("done")
-        with Agent(self._lowest) as session:
-            step_errors.check(session.run(p), INIT)
-            return session.descriptors.pop() if session.descriptors else -1
-
     def close(self) -> None:
         """Let the agent end."""
         if self._agent is not None:
@@ -206,20 +161,6 @@ class HostMounts:
         return fd
 
 
-def _outside(pid: int, kind: str, id: int) -> int:
-    """What a process's user id or group id is in pyrunc's user namespace; -1 where it is not mapped."""
-    fd = posix.open(f"/proc/{pid}/{kind}_map", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        text = posix.read(fd, 65536)
-    finally:
-        posix.close(fd)
-    for line in text.splitlines():
-        inside, outside, size = map(int, line.split())
-        if inside <= id < inside + size:
-            return outside + id - inside
-    return -1
-
-
 def _numbers(maps: "list[IDMapping]") -> "tuple[int, ...]":
     return tuple(number for m in maps for number in (m["containerID"], m["hostID"], m["size"]))
 
@@ -263,19 +204,32 @@ def _write_map(path: str, maps: "list[IDMapping]", pointer: str, why: str) -> No
         ) from None
 
 
-def lend(session: Session, fd: int, dst: Reg) -> None:
-    """Give a pyrunc-init that waits for a program a copy of a descriptor, in a register."""
-    p = Program(conversation())
-    payload, control = Space(8, "byte"), Space(24, "cmsghdr")
+def receive(p: Program, count: int) -> Space:
+    """Steps that take copies of `count` descriptors, at most 253; where their numbers will be, from byte 16 on, four
+    bytes each."""
+    size = 16 + 4 * count
+    payload, control = Space(8, "byte"), Space((size + 7) // 8 * 8, "cmsghdr")
     vector = Words((payload, 1), "iovec")
-    message = Words((0, 0, vector, 1, control, 24, 0), "msghdr")
-    p.about("error receiving a descriptor")
+    message = Words((0, 0, vector, 1, control, control.size, 0), "msghdr")
     p.call("recvmsg", SESSION, message, _MSG_CMSG_CLOEXEC)
-    p.check(control, 8, _ALL, _CMSG_SIZE, EBADF)
-    p.load(At(control, 16), 4, dst)
-    p.sync("received")
+    p.check(control, 8, _ALL, size, EBADF)
+    return control
+
+
+def hand_over(session: Session, p: Program, descriptors: "list[int]") -> "Reply":
+    """Run a program that begins with receive(). The descriptors stay open here."""
     steps = session.send(p)
     # After the program: whoever reads that takes no descriptors.
     sock: Any = session.sock
-    sock.sendmsg([b"\0"], [(1, 1, pack("<i", fd))])
-    step_errors.check(session.receive(steps), INIT)
+    sock.sendmsg([b"\0"], [(1, 1, pack(f"<{len(descriptors)}i", *descriptors))])
+    return session.receive(steps)
+
+
+def lend(session: Session, fd: int, dst: Reg) -> None:
+    """Give a pyrunc-init that waits for a program a copy of a descriptor, in a register."""
+    p = Program(conversation())
+    p.about("error receiving a descriptor")
+    control = receive(p, 1)
+    p.load(At(control, 16), 4, dst)
+    p.sync("received")
+    step_errors.check(hand_over(session, p, [fd]), INIT)
