@@ -5,13 +5,12 @@ family without samples is left out: a container without a limit has no sample fo
 """
 
 from collections.abc import Iterable, Mapping
-from errno import ENODEV, ENOENT
 from typing import Any
 
 from pyrunc.cgroups.stats import NO_LIMIT
 from pyrunc.errors import Error
+from pyrunc.inspect.consumption import consumption
 from pyrunc.log import log
-from pyrunc.state.processes import cgroup_manager
 from pyrunc.state.state import State
 
 PREFIX = "pyrunc_container_"
@@ -80,17 +79,9 @@ def _samples(state: State) -> Iterable[Sample]:
     for name in STATUSES:
         yield "status", {PREFIX + "status": name}, int(name == status)
     yield "created_time_seconds", {}, _seconds(state.created)
-    manager = cgroup_manager(state) if status in ("created", "running", "paused") else None
-    if manager is None or not manager.path:
+    data = consumption(state, status)
+    if data is None:
         return
-    try:
-        data: dict[str, Any] = manager.stats()
-    except OSError as error:
-        if error.errno not in (ENOENT, ENODEV):
-            raise
-        return  # it has ended meanwhile
-    finally:
-        manager.close()
     yield from _cpu(data["cpu"])
     yield from _memory(data["memory"])
     for resource in ("cpu", "memory", "blkio"):

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from errno import ENODEV, ENOENT
 from pathlib import Path
-from typing import Any
 
 from pyrunc.cgroups.stats import NO_LIMIT
 from pyrunc.inspect.checks import Check
+from pyrunc.inspect.consumption import consumption
 from pyrunc.machine.assembler import syscall_numbers
 from pyrunc.state.lock_holder import holder_of
 from pyrunc.state.processes import cgroup_manager, pids
@@ -76,17 +75,9 @@ def _processes(state: State) -> Iterator[Check]:
 
 
 def _limits(state: State, status: str) -> Iterator[Check]:
-    manager = cgroup_manager(state) if status in ("running", "created", "paused") else None
-    if manager is None or not manager.path:
+    data = consumption(state, status)
+    if data is None:
         return
-    try:
-        data: dict[str, Any] = manager.stats()
-    except OSError as error:
-        if error.errno not in (ENOENT, ENODEV):
-            raise
-        return  # it has ended meanwhile
-    finally:
-        manager.close()
     count, most = data["pids"].get("current", 0), data["pids"].get("limit", 0)
     if most and count >= most:
         found = f"{count} of {most} processes: fork fails"
