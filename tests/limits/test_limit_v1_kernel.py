@@ -290,3 +290,26 @@ def test_the_mount_is_as_asked(place: Place, options: list[str], cgroupfs: Drive
     done = cgroupfs.runtime.run(bundle)
     assert (done.returncode == 0) is not bool(options), done.stderr
     assert ("Read-only file system" in done.stderr) is bool(options)
+
+
+def test_paths_are_masked_beside_the_mount(place: Place) -> None:
+    """The mount uses no register of the program that is somebody else's by then."""
+    paths = [
+        "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/scsi",
+        "/sys/firmware", "/sys/fs/selinux", "/sys/dev/block", "/sys/fs/cgroup/pids/cgroup.procs",
+    ]  # fmt: skip
+    script = "ls -A /sys/firmware /sys/dev/block; wc -c < /proc/timer_list; wc -c < /sys/fs/cgroup/pids/cgroup.procs"
+    bundle = place.bundle({}, "/bin/sh", "-c", script, maskedPaths=paths)
+    mounts = [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]},
+        {"destination": "/run", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs"},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
+        {"destination": "/var/log", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]},
+        {"destination": "/sys/fs/cgroup/systemd", "source": "/sys/fs/cgroup/systemd", "options": ["bind"]},
+    ]
+    bundle.update({"mounts": mounts})
+    done = place.driver.runtime.run(bundle)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-2:] == ["0", "0"]

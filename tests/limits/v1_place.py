@@ -70,8 +70,10 @@ class Place:
         ]
 
     def end(self) -> None:
-        self.driver.runtime.clean()
-        left = self.left()
-        for top in self.tops:
-            remove(f"{top}/{self.name}")
+        try:
+            self.driver.runtime.clean()
+            left = self.left()
+        finally:
+            for top in self.tops:
+                remove(f"{top}/{self.name}")
         assert not left

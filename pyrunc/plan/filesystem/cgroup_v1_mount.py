@@ -32,13 +32,14 @@ def hierarchies(entry: Entry) -> None:
             f'hierarchies of cgroup v1 take no option "{options.data[0]}" ({entry.pointer[1:]}/options)',
             pointer=f"{entry.pointer}/options",
         )
-    top, place, group, at = p.reg("tmpfs"), p.reg("target"), p.reg("cgroup"), p.reg("mount point")
+    top, place = p.reg("tmpfs"), p.reg("target")
     mount_point(p, context.root, entry.target, place)
     entry.not_led_away(place)
     attributes = options.set & ~MOUNT_ATTR_RDONLY
     new_filesystem(p, "tmpfs", ["source=tmpfs", "mode=755"], top, attributes=attributes)
     attach(p, top, place)
     for key, path in context.cgroup_v1:
+        group, at = p.reg("cgroup"), p.reg("mount point")
         name = key.removeprefix("name=").encode()
         p.call("mkdirat", top, name, 0o755)
         p.call("openat", top, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, dst=at)
