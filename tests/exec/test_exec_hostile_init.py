@@ -63,7 +63,7 @@ def execute(runtime: Runtime, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.contains(
     "supplementary groups of the caller, lock-out, and programs in place of the container's, by a first "
     "process that unshares namespaces (found here)",
-    "\"What exec takes from the container\"",
+    '"What exec takes from the container"',
 )
 @pytest.mark.parametrize("user", ["1000:1000", "0:0"])
 def test_nobody_is_kept_out_and_no_groups_come_along(user: str, container: str, runtime: Runtime) -> None:

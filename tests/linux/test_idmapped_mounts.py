@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.cgroups.v1 import hierarchies
 from support import IS_ROOT, Bundle, Json, MakeBundle, Runtime
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
@@ -122,7 +123,8 @@ def test_one_source_with_different_maps(runtime: Runtime, bundle: MakeBundle, so
 @pytest.mark.parametrize("userns", [False, True])
 def test_many_with_few_descriptors(runtime: Runtime, bundle: MakeBundle, source: Path, userns: bool) -> None:
     """Each is closed before the next is made."""
-    it = bundle({"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 20, "hard": 20}]}})
+    few = 20 + len(hierarchies.mounted())  # the container's group in each is open
+    it = bundle({"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": few, "hard": few}]}})
     add(
         it,
         *(mount(source, f"/m{number}", "idmap", **maps(0, 100000 + number % 2, 1000)) for number in range(20)),
@@ -131,7 +133,7 @@ def test_many_with_few_descriptors(runtime: Runtime, bundle: MakeBundle, source:
     limited = Runtime("sh", runtime.root)
     limited.ids = runtime.ids
     limited.command = lambda *args: [  # type: ignore[method-assign]
-        "sh", "-c", 'ulimit -n 20; exec "$@"', "-", *runtime.command(*args)
+        "sh", "-c", f'ulimit -n {few}; exec "$@"', "-", *runtime.command(*args)
     ]  # fmt: skip
     seen = owners(limited, it, "/m18/root", "/m19/root")
     assert seen == (["0:0", "1:1"] if userns else ["100000:100000", "100001:100001"])

@@ -62,6 +62,8 @@ def can_schedule(policy: int, priority: int) -> bool:
 def test_scheduler_with_a_priority(runtime: Runtime, bundle: MakeBundle) -> None:
     policy = {"policy": "SCHED_FIFO", "priority": 7, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}
     it = bundle({"process": {"scheduler": policy}}).args("/bin/cat", "/proc/self/stat")
+    if Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists():  # a new group of v1 has no realtime
+        it.update({"linux": {"resources": {"cpu": {"realtimeRuntime": 10000, "realtimePeriod": 1000000}}}})
     fields = runtime.run(it, check=True).stdout.rpartition(")")[2].split()
     assert fields[40 - 3 : 42 - 3] == ["7", "1"]
 

@@ -8,7 +8,7 @@ import pytest
 import security_table
 from support import ROOT
 
-A_TEST = '@pytest.mark.contains({})\ndef test_it() -> None: ...\n'
+A_TEST = "@pytest.mark.contains({})\ndef test_it() -> None: ...\n"
 
 
 def test_the_table_is_what_the_tests_claim() -> None:

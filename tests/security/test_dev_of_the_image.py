@@ -72,9 +72,7 @@ def test_console_is_a_link(runtime: Runtime, uncovered: Bundle, canary: Canary, 
 @pytest.mark.parametrize("uid", [0, 1000])
 @pytest.mark.parametrize("climb", [False, True], ids=["absolute", "climbing"])
 @pytest.mark.parametrize("name", ["file", "missing"])
-def test_null_is_a_link(
-    runtime: Runtime, uncovered: Bundle, canary: Canary, name: str, climb: bool, uid: int
-) -> None:
+def test_null_is_a_link(runtime: Runtime, uncovered: Bundle, canary: Canary, name: str, climb: bool, uid: int) -> None:
     """CVE-2026-88265: the device is bound over what the link leads to inside; standard streams that are /dev/null are
     opened again, and that is the device all the same."""
     target = canary.path / name

@@ -127,8 +127,9 @@ class HostMounts:
 
     def _start(self) -> Session:
         if self._session is None:
-            self._agent = Agent(self._lowest)
-            self._session = self._agent.__enter__()
+            agent = Agent(self._lowest)
+            self._session = agent.__enter__()
+            self._agent = agent
         return self._session
 
     def _enter(self) -> Session:
