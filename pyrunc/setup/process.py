@@ -11,7 +11,7 @@ from errno import EACCES, EAGAIN
 
 from pyrunc.errors import SETUP, Error, from_os_error
 from pyrunc.kernel.files import read_file, write_file
-from pyrunc.kernel.signals import SIGKILL
+from pyrunc.kernel.signals import SIGILL, SIGKILL
 from pyrunc.log import log
 from pyrunc.machine.ops import Program, Reg
 from pyrunc.machine.session import Lost, Session, Trace, how_ended, spawn
@@ -107,6 +107,12 @@ class Making:
             return Error(f"{SETUP}{lost}")
         status = reap(pid)
         signal = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
+        if signal == SIGILL:  # what pyrunc-init does where exit_group(2) has failed
+            return Error(
+                f"{SETUP}{what}: its seccomp filter refuses even exit_group (linux/seccomp)",
+                pointer="/linux/seccomp",
+                hint="a profile has to allow read, write and execve",
+            )
         how = how_ended(status)
         if pid == self.pid:
             self.pid = 0

@@ -167,3 +167,15 @@ def test_a_users_container(launcher: str) -> None:
         started = fields(Path(f"/proc/{rootless.pid('a')}/status").read_text())
         assert started["CapPrm"] == started["CapEff"] == "0000000020000420"
         assert json.loads(rootless("state", "a").stdout)["status"] == "running"
+
+
+@pytest.mark.parametrize("new_privileges", [False, True])
+def test_a_filter_that_refuses_even_the_end(runtime: Runtime, bundle: MakeBundle, new_privileges: bool) -> None:
+    """It was told as "killed by signal 4"."""
+    profile = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1}
+    it = bundle({"process": {"noNewPrivileges": not new_privileges}, "linux": {"seccomp": profile}})
+    done = runtime.call("create", "--bundle", str(it.path), "mute")
+    assert done.returncode == 1
+    assert "signal 4" not in done.stderr
+    assert "linux/seccomp" in done.stderr or "operation not permitted" in done.stderr
+    assert runtime.call("list", "-q", check=True).stdout == ""

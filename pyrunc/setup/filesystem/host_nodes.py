@@ -40,7 +40,7 @@ from pyrunc.kernel.uapi import (
     STATX_TYPE,
 )
 from pyrunc.machine.ops import At, Label, Program, Reg, Registers, Space, conversation
-from pyrunc.machine.session import Agent, Session
+from pyrunc.machine.session import Agent, Lost, Session
 from pyrunc.plan.filesystem.devices import Node, attributes, same_device
 from pyrunc.plan.filesystem.mountapi import attach
 from pyrunc.setup.failures import step_errors
@@ -94,8 +94,9 @@ class HostNodes:
         """For each node 1 where the host may make it, else 0; descriptors of detached mounts of those that it made."""
         p = Program(Registers(3, 9))
         if self._session is None:
-            self._agent = Agent(self._lowest)
-            self._session = self._agent.__enter__()
+            agent = Agent(self._lowest)
+            self._session = agent.__enter__()
+            self._agent = agent
             _begin(p)
         made = Space(8 * len(nodes), "made")
         for number, (node, owner) in enumerate(nodes):
@@ -115,9 +116,12 @@ class HostNodes:
         session = self._session
         try:
             reply = step_errors.check(session.run(p), INIT)
-        except BaseException:
+        except BaseException as error:
             for fd in session.descriptors:
                 posix.close(fd)
+            if isinstance(error, Lost) and self._agent is not None:
+                agent, self._agent = self._agent, None
+                agent.__exit__(Lost, error)  # raises what its end was
             raise
         descriptors, session.descriptors[:] = session.descriptors[:], []
         return reply.data[::8], descriptors
