@@ -106,6 +106,10 @@ class Making:
         if lost is not None and lost.session not in (self.session, self.agent):
             return Error(f"{SETUP}{lost}")
         status = reap(pid)
+        if pid == self.pid:
+            self.pid = 0
+        else:
+            self.agent_pid = 0
         signal = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
         if signal == SIGILL:  # what pyrunc-init does where exit_group(2) has failed
             return Error(
@@ -113,13 +117,8 @@ class Making:
                 pointer="/linux/seccomp",
                 hint="a profile has to allow read, write and execve",
             )
-        how = how_ended(status)
-        if pid == self.pid:
-            self.pid = 0
-        else:
-            self.agent_pid = 0
         reason, hint = self.why_lost(signal)
-        return Error(f"{SETUP}{what}: {how}{reason}", hint=hint)
+        return Error(f"{SETUP}{what}: {how_ended(status)}{reason}", hint=hint)
 
     def check_executed(self, what: str) -> None:
         """Raise Error where the session's end was not the execve, but that of the process.

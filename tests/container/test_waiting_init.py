@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.options import Globals
+from pyrunc.setup.process import Making
 from rootless import made
 from support import IS_ROOT, Bundle, Json, MakeBundle, Runtime
 
@@ -179,3 +181,17 @@ def test_a_filter_that_refuses_even_the_end(runtime: Runtime, bundle: MakeBundle
     assert "signal 4" not in done.stderr
     assert "linux/seccomp" in done.stderr or "operation not permitted" in done.stderr
     assert runtime.call("list", "-q", check=True).stdout == ""
+
+
+class Ended(Making):
+    def why_lost(self, signal: int) -> tuple[str, str]:
+        return "", ""
+
+
+def test_who_has_been_waited_for_is_not_signalled() -> None:
+    """The number of a process that has been reaped may be another one's by the time of the clean-up."""
+    making = Ended(Globals(), "", traced=False)
+    for name in ("ILL", "KILL"):
+        making.pid = os.posix_spawn("/bin/sh", ["sh", "-c", f"kill -{name} $$"], {})
+        making.lost("it ended", making.pid)
+        assert making.pid == 0
