@@ -120,7 +120,7 @@ class Creation(Making):
             items = [*piece, *rest]
             conduct(self.session, items, answers.at_sync, answers.at_failure, sent=steps, note=self.handover())
         except Lost as lost:
-            raise self.lost(_ENDED, self.pid, lost) from None
+            raise self.lost(_ENDED, self.pid, answers.told(lost)) from None
         answers.end()
 
     def _clone(self, facts: "Facts") -> "tuple[CreatePlan, list[Step]]":

@@ -20,6 +20,7 @@ from pyrunc.errors import INIT, SETUP, Error
 from pyrunc.kernel.files import read_file, read_sent
 from pyrunc.kernel.uapi import CLONE_NEWUSER
 from pyrunc.machine.ops import Label, Program, Step, conversation
+from pyrunc.machine.session import Lost
 from pyrunc.plan.console import Console
 from pyrunc.plan.create import finish
 from pyrunc.plan.filesystem.devices import HostNodes, Node
@@ -125,14 +126,25 @@ class Answers:
             failed.hint = of_mount(self.config, self.creation.request.bundle, step, errno)
         raise failed
 
-    def end(self) -> None:
-        """Let go of what the answers needed."""
-        if self._host_nodes is not None:
-            self._host_nodes.close()
-            self._host_nodes = None
-        if self._host_mounts is not None:
-            self._host_mounts.close()
-            self._host_mounts = None
+    def end(self, error: "Lost | None" = None) -> None:
+        """Let go of what the answers needed. error: a session that has ended; raised again if it is of an agent of
+        theirs, as what the end of that was."""
+        nodes, self._host_nodes = self._host_nodes, None
+        mounts, self._host_mounts = self._host_mounts, None
+        try:
+            if nodes is not None:
+                nodes.close(error)
+        finally:
+            if mounts is not None:
+                mounts.close(error)
+
+    def told(self, lost: "Lost") -> "Lost":
+        """The same, with what the end of the agent was, if it is of one of theirs."""
+        try:
+            self.end(lost)
+        except Lost as it:
+            return it
+        return lost
 
     # -- at the beginning ------------------------------------------------------------------------
 

@@ -300,6 +300,36 @@ class Agent:
             raise Lost(f"a host agent ended: {how_ended(status)}", self.session) from None
 
 
+class StandingAgent:
+    """A host agent that exists from the first use on, until it is closed."""
+
+    __slots__ = ("_agent", "_lowest", "_session")
+
+    def __init__(self, lowest: int) -> None:
+        """lowest: descriptors of the agent are not below it."""
+        self._lowest = lowest
+        self._agent: Agent | None = None
+        self._session: Session | None = None
+
+    @property
+    def started(self) -> bool:
+        return self._session is not None
+
+    def session(self) -> Session:
+        """The session with it. Raises Error where it cannot be started."""
+        if self._session is None:
+            agent = Agent(self._lowest)
+            self._session = agent.__enter__()
+            self._agent = agent
+        return self._session
+
+    def close(self, error: "BaseException | None" = None) -> None:
+        """Let it end. error: what ended its use; one of its session's is raised again, as what its end was."""
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            agent.__exit__(type(error), error)
+
+
 def how_ended(status: int) -> str:
     """What a pyrunc-init's wait status means (docs/machine.md)."""
     if posix.WIFSIGNALED(status):

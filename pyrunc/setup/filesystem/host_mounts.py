@@ -22,7 +22,7 @@ from pyrunc.kernel.uapi import (
     MOUNT_ATTR_IDMAP,
 )
 from pyrunc.machine.ops import SESSION, At, Program, Reg, Registers, Space, Step, Words, conversation
-from pyrunc.machine.session import Agent, Session
+from pyrunc.machine.session import Agent, Session, StandingAgent
 from pyrunc.plan.filesystem.mountapi import IdMap, mount_attr, set_attributes
 from pyrunc.plan.namespaces import show
 from pyrunc.plan.userns_owner import become_owner, owner_of
@@ -47,13 +47,12 @@ class HostMounts:
     pid: the container's init. lowest: descriptors of the agent are not below it.
     """
 
-    __slots__ = ("_agent", "_entered", "_holds", "_lowest", "_maps", "_pid", "_session")
+    __slots__ = ("_agent", "_entered", "_holds", "_lowest", "_maps", "_pid")
 
     def __init__(self, pid: int, lowest: int) -> None:
         self._pid = pid
         self._lowest = lowest
-        self._agent: Agent | None = None
-        self._session: Session | None = None
+        self._agent = StandingAgent(lowest)
         self._entered = False
         self._holds = False
         self._maps: dict[tuple[tuple[int, ...], ...], int] = {}
@@ -63,7 +62,7 @@ class HostMounts:
         mount = config["mounts"][key.index]
         userns = self._user_namespace(mount, key)
         try:
-            session = self._start()
+            session = self._agent.session()
             if self._holds:
                 session.run([Step("close", (_TREE,), None, (), (), None, None, "", "", "")])
             self._holds = True
@@ -116,25 +115,16 @@ class HostMounts:
             posix.close(source)
         return 0
 
-    def close(self) -> None:
-        """Let the agent end."""
-        if self._agent is not None:
-            self._agent.__exit__()
-            self._agent = None
+    def close(self, error: "BaseException | None" = None) -> None:
+        """Let the agent end. error: as of StandingAgent.close."""
         for fd in self._maps.values():
             posix.close(fd)
         self._maps.clear()
-
-    def _start(self) -> Session:
-        if self._session is None:
-            agent = Agent(self._lowest)
-            self._session = agent.__enter__()
-            self._agent = agent
-        return self._session
+        self._agent.close(error)
 
     def _enter(self) -> Session:
         """The agent, in the mount namespace of the init."""
-        session = self._start()
+        session = self._agent.session()
         if not self._entered:
             namespace = posix.open(f"/proc/{self._pid}/ns/mnt", posix.O_RDONLY | posix.O_CLOEXEC)
             lend(session, namespace, _MAPS)

@@ -40,7 +40,7 @@ from pyrunc.kernel.uapi import (
     STATX_TYPE,
 )
 from pyrunc.machine.ops import At, Label, Program, Reg, Registers, Space, conversation
-from pyrunc.machine.session import Agent, Lost, Session
+from pyrunc.machine.session import Session, StandingAgent
 from pyrunc.plan.filesystem.devices import Node, attributes, same_device
 from pyrunc.plan.filesystem.mountapi import attach
 from pyrunc.setup.failures import step_errors
@@ -59,12 +59,10 @@ class HostNodes:
     pid: the container's init. lowest: descriptors of the agent are not below it.
     """
 
-    __slots__ = ("_agent", "_lowest", "_maps", "_number", "_session")
+    __slots__ = ("_agent", "_maps", "_number")
 
     def __init__(self, pid: int, lowest: int) -> None:
-        self._lowest = lowest
-        self._agent: Agent | None = None
-        self._session: Session | None = None
+        self._agent = StandingAgent(lowest)
         self._number = 0
         self._maps = _map(pid, "uid"), _map(pid, "gid")
 
@@ -93,11 +91,9 @@ class HostNodes:
     def _make(self, nodes: "list[tuple[Node, tuple[int, int]]]") -> "tuple[bytes, list[int]]":
         """For each node 1 where the host may make it, else 0; descriptors of detached mounts of those that it made."""
         p = Program(Registers(3, 9))
-        if self._session is None:
-            agent = Agent(self._lowest)
-            self._session = agent.__enter__()
-            self._agent = agent
+        if not self._agent.started:
             _begin(p)
+        session = self._agent.session()
         made = Space(8 * len(nodes), "made")
         for number, (node, owner) in enumerate(nodes):
             p.about(node.why, node.pointer)
@@ -113,24 +109,18 @@ class HostNodes:
             p.store(At(made, 8 * number), 1, 8)
             p.label(refused)
         p.sync("made", made)
-        session = self._session
         try:
             reply = step_errors.check(session.run(p), INIT)
-        except BaseException as error:
+        except BaseException:
             for fd in session.descriptors:
                 posix.close(fd)
-            if isinstance(error, Lost) and self._agent is not None:
-                agent, self._agent = self._agent, None
-                agent.__exit__(Lost, error)  # raises what its end was
             raise
         descriptors, session.descriptors[:] = session.descriptors[:], []
         return reply.data[::8], descriptors
 
-    def close(self) -> None:
-        """Let the agent end."""
-        if self._agent is not None:
-            self._agent.__exit__()
-            self._agent = None
+    def close(self, error: "BaseException | None" = None) -> None:
+        """Let the agent end. error: as of StandingAgent.close."""
+        self._agent.close(error)
 
 
 def _begin(p: Program) -> None:
