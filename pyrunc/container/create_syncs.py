@@ -29,8 +29,8 @@ from pyrunc.plan.filesystem.mountapi import BindSource, CopyUp, IdMap
 from pyrunc.plan.process.lookup import FILE_SIZE, LookUp, environment, home_of
 from pyrunc.setup.device_filter import restrict_existing
 from pyrunc.setup.failures import step_errors
+from pyrunc.setup.filesystem.path_failures import PathFailures
 from pyrunc.setup.host import raise_hard_limits
-from pyrunc.setup.process import NO_OPENAT2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Answers:
         self.state = state
         self.manager = manager
         self.deny_setgroups = False
+        self._paths = PathFailures(session)
         self._host_mounts: HostMounts | None = None
         self._host_nodes: host_nodes.HostNodes | None = None
 
@@ -90,12 +91,9 @@ class Answers:
     def at_failure(self, step: Step, errno: int) -> "tuple[bool, Items]":
         """Whether to try the step again, and steps before that; or raises what is to be said of it."""
         key = step.key
-        if self.creation.interrupted(step, errno):
-            return True, ()
-        if step.name == "openat2" and errno in NO_OPENAT2:
-            errno, more = self.creation.reopen(step)
-            if not errno:
-                return False, more
+        errno, answer = self._paths.answer(step, errno)
+        if not errno:
+            return answer
         if type(key) is BindSource and errno == EACCES:
             errno = self._mounts().instead(step, self.session)
             if not errno:

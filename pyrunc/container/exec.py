@@ -29,11 +29,12 @@ from pyrunc.plan.process.lookup import FILE_SIZE, LookUp, environment, home_of
 from pyrunc.setup.drive import conduct
 from pyrunc.setup.exec_process import resolve
 from pyrunc.setup.failures import step_errors
+from pyrunc.setup.filesystem.path_failures import PathFailures
 from pyrunc.setup.host import (
     raise_hard_limits,
     send_fd,
 )
-from pyrunc.setup.process import NO_OPENAT2, Making, attempt
+from pyrunc.setup.process import Making, attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Execution(Making):
         self.spawn_agent(theirs_agent, tuple(inherit))
         self.agent = Session(ours_agent, "agent", self.trace)
         self.session = Session(ours_child, "process", self.trace)
+        self.paths = PathFailures(self.session)
         self.plan = plan = compile_exec(self.spec, facts)
         begin, steps = self._clone(plan)
         self.known.check_stayed()
@@ -174,12 +176,9 @@ class Execution(Making):
         return None
 
     def _at_failure(self, step: Step, errno: int) -> "tuple[bool, Items]":
-        if self.interrupted(step, errno):
-            return True, ()
-        if step.name == "openat2" and errno in NO_OPENAT2:
-            errno, more = self.reopen(step)
-            if not errno:
-                return False, more
+        errno, answer = self.paths.answer(step, errno)
+        if not errno:
+            return answer
         raise step_errors.step_error(step, errno, SETUP)
 
     def _user(self, reply: "Reply") -> "Items":

@@ -4,7 +4,7 @@ Not on the hot path.
 """
 
 import posix
-from errno import EAGAIN, ENOENT
+from errno import ENOENT
 
 from pyrunc.config import strict
 from pyrunc.config.load import parse_config
@@ -17,8 +17,8 @@ from pyrunc.plan.filesystem.running_mounts import RunningMounts
 from pyrunc.plan.namespaces import Namespaces
 from pyrunc.setup.drive import conduct
 from pyrunc.setup.failures import step_errors
+from pyrunc.setup.filesystem.path_failures import PathFailures
 from pyrunc.setup.filesystem.path_walk import Walk
-from pyrunc.setup.process import NO_OPENAT2
 from pyrunc.state.processes import open_init
 from pyrunc.state.state import State
 from pyrunc.state.store import Store
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pyrunc.machine.ops import Label
     from pyrunc.machine.session import Reply
 
-_MOST_RETRIES = 4096
 _OPEN = 32  # more than the agent has open at once
 
 
@@ -114,25 +113,18 @@ def _change(state: State, mounts: "list[Mount]", done: "list[int]", *, adds: boo
 
 
 def _conduct(session: Session, plan: RunningMounts, done: "list[int]") -> None:
-    retries = 0
+    paths = PathFailures(session)
 
     def at_sync(key: object, _: "Reply") -> None:
         assert isinstance(key, int)
         done.append(key)
 
     def at_failure(step: Step, errno: int) -> "tuple[bool, Iterable[Step | Label]]":
-        nonlocal retries
-        key = step.key
-        if step.name == "openat2" and errno == EAGAIN and retries < _MOST_RETRIES:
-            retries += 1
-            return True, ()
-        walk = Walk(session, plan.root)
-        if step.name == "openat2" and errno in NO_OPENAT2:
-            errno = walk.reopen(step)
-            if not errno:
-                return False, ()
-        if type(key) is Target and errno == ENOENT:
-            walk.make(key)
+        errno, answer = paths.answer(step, errno)
+        if not errno:
+            return answer
+        if type(step.key) is Target and errno == ENOENT:
+            Walk(session, plan.root).make(step.key)
             return False, ()
         raise step_errors.step_error(step, errno)
 

@@ -7,13 +7,12 @@ Import cost: posix, that of machine.session and of plan.process.
 """
 
 import posix
-from errno import EACCES, EAGAIN
+from errno import EACCES
 
 from pyrunc.errors import SETUP, Error, from_os_error
 from pyrunc.kernel.files import read_file, write_file
 from pyrunc.kernel.signals import SIGILL, SIGKILL
 from pyrunc.log import log
-from pyrunc.machine.ops import Program, Reg
 from pyrunc.machine.session import Lost, Session, Trace, how_ended, spawn
 from pyrunc.setup.host import reap, send_fd
 
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
     from pyrunc.options import Globals
 
     Items = Iterable[Step | Label]
-
-# What openat2(2) gives where there is none: of the kernel, and of a seccomp filter that does not know it.
-NO_OPENAT2 = (38, 1)  # ENOSYS, EPERM
-# Retries of a path walk that someone disturbs by renaming: 2 ms and more of them.
-_MOST_RETRIES = 4096
 
 
 class Making:
@@ -51,7 +45,6 @@ class Making:
         self.pid = 0
         self.console = -1
         self.last: list[Step | Label] = []
-        self._retries = 0
 
     # -- the agent -------------------------------------------------------------------------------
 
@@ -140,33 +133,6 @@ class Making:
         raise NotImplementedError
 
     # -- the process -----------------------------------------------------------------------------
-
-    def interrupted(self, step: "Step", errno: int) -> bool:
-        """Whether a step failed only because something was renamed on its way: the kernel could not be sure
-        that ".." stayed inside (openat2(2), EAGAIN). It is tried again, but not for ever."""
-        if errno != EAGAIN or step.name != "openat2" or self._retries >= _MOST_RETRIES:
-            return False
-        self._retries += 1
-        return True
-
-    def reopen(self, step: "Step") -> "tuple[int, Items]":
-        """Do what a step's openat2 was to do where the kernel, or a seccomp filter around pyrunc, has none.
-
-        0 and steps to go on with after it, or the errno that is to be told.
-        """
-        from pyrunc.setup.filesystem.path_walk import Walk
-
-        assert self.session is not None
-        root = step.args[0]
-        assert isinstance(root, Reg)
-        errno = Walk(self.session, root).reopen(step)
-        if not errno or errno in step.ok:
-            return 0, ()
-        if step.error is not None and (not step.only or errno in step.only):
-            p = Program()
-            p.jump(step.error)
-            return 0, p.items
-        return errno, ()
 
     def adjust_oom_score(self, process: "Process") -> None:
         """process.oomScoreAdj, written from outside, as the init may have lost the right to lower it.
