@@ -131,7 +131,7 @@ class _Parser:
             name = self.string()
             self.path.append(name)
             if name in seen:
-                raise self.refuse(f'"{name}" occurs twice in one object', start)
+                self.occurs_twice(name, start)
             seen.add(name)
             if self.peek() != ":":
                 raise self.refuse("a colon was expected")
@@ -140,6 +140,10 @@ class _Parser:
             self.path.pop()
             if not self.goes_on("}"):
                 return
+
+    def occurs_twice(self, name: str, start: int) -> None:
+        """A member of an object that has one of this name already: an error."""
+        raise self.refuse(f'"{name}" occurs twice in one object', start)
 
     def items(self, depth: int) -> None:
         index = 0

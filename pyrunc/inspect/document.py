@@ -20,27 +20,8 @@ class Located(_Parser):
         self.places[pointer_of(self.path)] = self.at
         super().value(depth)
 
-    def members(self, depth: int) -> None:
-        seen: set[str] = set()
-        if self.peek() == "}":
-            self.at += 1
-            return
-        while True:
-            if self.peek() != '"':
-                raise self.refuse("the name of a member, in quotes, was expected")
-            start = self.at
-            name = self.string()
-            self.path.append(name)
-            if name in seen:
-                self.twice.append((start, pointer_of(self.path)))
-            seen.add(name)
-            if self.peek() != ":":
-                raise self.refuse("a colon was expected")
-            self.at += 1
-            self.value(depth)
-            self.path.pop()
-            if not self.goes_on("}"):
-                return
+    def occurs_twice(self, name: str, start: int) -> None:
+        self.twice.append((start, pointer_of(self.path)))
 
 
 class Document:

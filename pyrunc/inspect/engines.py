@@ -105,16 +105,18 @@ def _docker(root: Path, errors: list[Check]) -> Iterator[tuple[str, Path]]:
 
 def _containerd(root: Path, errors: list[Check]) -> Iterator[tuple[str, Path]]:
     files = [root / "etc/containerd/config.toml", *_below(root / "etc/containerd/conf.d", "*.toml")]
-    for file, document in _documents(files, tomllib.loads, errors):
-        for path in _values(document, "BinaryName"):
-            if _is_pyrunc(path):
-                yield path, file
+    return _named(files, "BinaryName", errors)
 
 
 def _crio(root: Path, errors: list[Check]) -> Iterator[tuple[str, Path]]:
     files = [root / "etc/crio/crio.conf", *_below(root / "etc/crio/crio.conf.d", "*")]
+    return _named(files, "runtime_path", errors)
+
+
+def _named(files: list[Path], name: str, errors: list[Check]) -> Iterator[tuple[str, Path]]:
+    """Paths of pyrunc in members of a name, with their file."""
     for file, document in _documents(files, tomllib.loads, errors):
-        for path in _values(document, "runtime_path"):
+        for path in _values(document, name):
             if _is_pyrunc(path):
                 yield path, file
 
