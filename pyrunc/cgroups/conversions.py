@@ -11,6 +11,7 @@ from pyrunc.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     Resources = dict[str, Any]
@@ -140,11 +141,17 @@ def _io(res: "Resources", out: "list[Write]", bfq: bool) -> None:
             value = weight if bfq else io_weight(weight)
             text = f"{device['major']}:{device['minor']} {value}"
             out.append(Write(file, text, f"{here}/weightDevice/{index}"))
-    for key, name in THROTTLES:
-        for index, device in enumerate(block.get(key) or ()):
-            rate = device.get("rate", 0)  # 0 lifts the limit, as it does in v1's files
-            text = f"{device['major']}:{device['minor']} {name}={number(rate or -1)}"
-            out.append(Write("io.max", text, f"{here}/{key}/{index}"))
+    for name, where, disk, rate in throttles(block, THROTTLES):
+        # 0 lifts the limit, as it does in v1's files
+        out.append(Write("io.max", f"{disk} {name}={number(rate or -1)}", where))
+
+
+def throttles(block: "Resources", names: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str, str, int]]":
+    """What limits single disks in blockIO: name, JSON pointer, MAJOR:MINOR and rate. names: a name for each member."""
+    for key, name in names:
+        for index, device in enumerate(block.get(key, ())):
+            where = f"{POINTER}/blockIO/{key}/{index}"
+            yield name, where, f"{device['major']}:{device['minor']}", device.get("rate", 0)
 
 
 def _idle(res: "Resources") -> "tuple[str, str]":
@@ -179,7 +186,8 @@ def _cpu(res: "Resources", out: "list[Write]") -> None:
         out.append(Write("cpu.max.burst", str(burst), here + "/burst", burst == 0))
 
 
-def _cpuset(res: "Resources", out: "list[Write]") -> None:
+def cpuset(res: "Resources", out: "list[Write]") -> None:
+    """The CPUs and nodes that may be used: the same files in both versions."""
     cpu = res.get("cpu", {})
     for key in ("cpus", "mems"):
         value = cpu.get(key) or ""
@@ -192,19 +200,21 @@ def page_size(name: str) -> bool:
     return name[:-2].isdigit() and name[-2:] in ("KB", "MB", "GB") and name.isascii()
 
 
-def _hugetlb(res: "Resources", out: "list[Write]") -> None:
+def huge_pages(res: "Resources", out: "list[Write]", file: str) -> None:
+    """The limits of huge pages. file: the last part of its name in this version. Raises ConfigError."""
     for index, item in enumerate(res.get("hugepageLimits", ())):
         here = f"{POINTER}/hugepageLimits/{index}"
         size, limit = item["pageSize"], str(item["limit"])
         if not page_size(size):
             raise ConfigError(f'bad huge page size "{size}" ({here[1:]}/pageSize)', pointer=here + "/pageSize")
-        out.append(Write(f"hugetlb.{size}.max", limit, here))
+        out.append(Write(f"hugetlb.{size}.{file}", limit, here))
         # Reservations, where the kernel counts them (5.7): mmap fails then instead of a later
         # SIGBUS.
-        out.append(Write(f"hugetlb.{size}.rsvd.max", limit, here, True))
+        out.append(Write(f"hugetlb.{size}.rsvd.{file}", limit, here, True))
 
 
-def _rdma(res: "Resources", out: "list[Write]") -> None:
+def rdma(res: "Resources", out: "list[Write]") -> None:
+    """The limits of RDMA devices: the same file in both versions."""
     for device, item in res.get("rdma", {}).items():
         words = [device]
         for key, name in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
@@ -253,9 +263,9 @@ def writes(resources: "Resources | None", bfq: bool = False) -> "list[Write]":
         _memory(resources, out)
         _io(resources, out, bfq)
         _cpu(resources, out)
-        _cpuset(resources, out)
-        _hugetlb(resources, out)
-        _rdma(resources, out)
+        cpuset(resources, out)
+        huge_pages(resources, out, "max")
+        rdma(resources, out)
         _unified(resources, out)
     return out
 

@@ -402,14 +402,4 @@ class Manager:
         if not self.path:
             return
         self.close()
-        above, _, name = self.path.rpartition("/")
-        try:
-            parent = files.open_dir(above)
-        except FileNotFoundError:
-            return
-        try:
-            tree.remove(parent, name, timeout)
-        except OSError as error:
-            raise from_os_error(f"remove cgroup {self.path}:", error) from None
-        finally:
-            posix.close(parent)
+        tree.remove_at(self.path, timeout)

@@ -50,15 +50,7 @@ def _make(host: "detect.Host", path: str, wanted: "list[Write]", made: "list[str
         for name in names:
             enable(fd, here, host.controllers, wanted)
             here = f"{here}/{name}"
-            fresh = True
-            made.append(here)  # before it is there: SIGINT may come in between
-            try:
-                posix.mkdir(name, 0o755, dir_fd=fd)
-            except OSError as error:
-                made.pop()
-                if error.errno != EEXIST:
-                    raise
-                fresh = False
+            fresh = make_directory(fd, name, here, made)
             child = files.open_dir(name, fd)
             posix.close(fd)
             fd = child
@@ -77,6 +69,19 @@ def _make(host: "detect.Host", path: str, wanted: "list[Write]", made: "list[str
         posix.close(fd)
         raise
     return fd
+
+
+def make_directory(parent: int, name: str, path: str, made: "list[str]") -> bool:
+    """Make one directory; whether it was not there. path: its absolute path, which `made` gets then. Raises OSError."""
+    made.append(path)  # before it is there: SIGINT may come in between
+    try:
+        posix.mkdir(name, 0o755, dir_fd=parent)
+    except OSError as error:
+        made.pop()
+        if error.errno != EEXIST:
+            raise
+        return False
+    return True
 
 
 def _release(fd: int, path: str) -> None:

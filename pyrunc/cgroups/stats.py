@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     Json = dict[str, object]
 
 NO_LIMIT = (1 << 64) - 1
+CPUSET_KNOBS = (
+    "cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page",
+    "memory_spread_slab", "memory_pressure", "sched_load_balance", "sched_relax_domain_level",
+)  # fmt: skip
 EVENTS = ("low", "high", "max", "oom", "oom_kill", "oom_group_kill")
 
 
@@ -102,10 +106,7 @@ def cpuset(dir_fd: int) -> "Json":
         text = files.try_read(dir_fd, name + ".effective") or b""
         if text.strip():
             out[key] = ranges(text.decode())
-    for key in (
-        "cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page",
-        "memory_spread_slab", "memory_pressure", "sched_load_balance", "sched_relax_domain_level",
-    ):  # fmt: skip
+    for key in CPUSET_KNOBS:
         out[key] = 0
     return out
 

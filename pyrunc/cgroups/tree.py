@@ -12,7 +12,7 @@ import select
 import time
 
 from pyrunc.cgroups import files
-from pyrunc.errors import Error
+from pyrunc.errors import Error, from_os_error
 from pyrunc.kernel.signals import SIGKILL
 
 TYPE_CHECKING = False
@@ -193,6 +193,29 @@ def kill(dir_fd: int) -> None:
             pass
 
 
+def survived(name: str, left: "list[int]") -> Error:
+    """The error of a cgroup whose processes did not end."""
+    return Error(
+        f"remove cgroup {name}: {len(left)} processes survive SIGKILL ({', '.join(map(str, left[:8]))})",
+        hint="a process in uninterruptible sleep (state D) cannot be killed",
+    )
+
+
+def remove_at(path: str, timeout: float = 10.0) -> None:
+    """remove(), by an absolute path. One whose parent is gone is done."""
+    above, _, name = path.rpartition("/")
+    try:
+        parent = files.open_dir(above)
+    except FileNotFoundError:
+        return
+    try:
+        remove(parent, name, timeout)
+    except OSError as error:
+        raise from_os_error(f"remove cgroup {path}:", error) from None
+    finally:
+        posix.close(parent)
+
+
 def remove(parent_fd: int, name: str, timeout: float = 10.0) -> None:
     """Kill what is left in the cgroup `name` and remove it with all below; one that is gone is
     done.
@@ -207,11 +230,7 @@ def remove(parent_fd: int, name: str, timeout: float = 10.0) -> None:
         if event(fd, "populated"):
             kill(fd)
             if not wait_event(fd, "populated", 0, timeout):
-                left = procs(fd)
-                raise Error(
-                    f"remove cgroup {name}: {len(left)} processes survive SIGKILL ({', '.join(map(str, left[:8]))})",
-                    hint="a process in uninterruptible sleep (state D) cannot be killed",
-                )
+                raise survived(name, procs(fd))
     finally:
         posix.close(fd)
     deadline = time.monotonic() + timeout

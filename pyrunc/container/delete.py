@@ -10,7 +10,7 @@ import posix
 
 from pyrunc.errors import ConfigError, Error, NotFound, from_os_error
 from pyrunc.kernel.signals import SIGKILL
-from pyrunc.state.processes import await_end, cgroup_manager, open_init, pids
+from pyrunc.state.processes import await_killed, cgroup_manager, open_init, pids
 from pyrunc.state.state import Damaged, State, process_start
 from pyrunc.state.store import Store
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pyrunc.options import Globals
 else:
     from _signal import pidfd_send_signal
-
-DIES_WITHIN = 10.0  # seconds from SIGKILL to the end of a process
 
 
 def delete(globals_: "Globals", id: str, force: bool) -> None:
@@ -139,11 +137,7 @@ def _kill(state: State) -> None:
         for pid in members:
             if pid != state.pid:
                 posix.kill(pid, SIGKILL)
-        if not await_end(pidfd, DIES_WITHIN):
-            raise Error(
-                "container init still running",
-                hint=f"process {state.pid} is stuck in the kernel: see /proc/{state.pid}/stack",
-            )
+        await_killed(pidfd, state.pid)
     except ProcessLookupError:
         pass
     except OSError as error:

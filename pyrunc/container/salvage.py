@@ -15,7 +15,7 @@ from pyrunc.errors import Error
 from pyrunc.kernel.files import read_file
 from pyrunc.kernel.signals import SIGKILL
 from pyrunc.log import log
-from pyrunc.state.processes import await_end, open_init
+from pyrunc.state.processes import await_killed, open_init
 from pyrunc.state.state import Damaged, State
 from pyrunc.state.store import Store
 
@@ -24,7 +24,6 @@ from pyrunc.state.store import Store
 _FILES = ("state.json", "status")
 _PIDS = ("pid", "init_process_pid")
 _STARTS = ("pidStart", "init_process_start", "process-start-time")
-DIES_WITHIN = 10.0  # seconds from SIGKILL to the end of a process
 
 
 def remove(store: Store, id: str, damage: Damaged) -> None:
@@ -114,11 +113,7 @@ def _kill(state: State, group: str) -> bool:
     try:
         own = detect.detect().mount + detect.parse_own(read_file(f"/proc/{state.pid}/cgroup"))
         pidfd_send_signal(pidfd, SIGKILL)
-        if not await_end(pidfd, DIES_WITHIN):
-            raise Error(
-                "container init still running",
-                hint=f"process {state.pid} is stuck in the kernel: see /proc/{state.pid}/stack",
-            )
+        await_killed(pidfd, state.pid)
     except ProcessLookupError:
         return False
     finally:
@@ -129,7 +124,6 @@ def _kill(state: State, group: str) -> bool:
 
 def _remove_group(path: str, own: bool) -> None:
     """Remove a cgroup with all that is in it, if it is the container's `own`; otherwise only an empty one."""
-    above, _, name = path.rpartition("/")
     try:
         fd = files.open_dir(path)
     except FileNotFoundError:
@@ -144,9 +138,5 @@ def _remove_group(path: str, own: bool) -> None:
             f" be the container's; if they are: echo 1 >{path}/cgroup.kill"
         )
         return
-    parent = files.open_dir(above)
-    try:
-        tree.remove(parent, name)
-    finally:
-        os.close(parent)
+    tree.remove_at(path)
     log.warning(f"cgroup {path} is removed")

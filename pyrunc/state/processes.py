@@ -10,8 +10,10 @@ import posix
 from errno import EACCES, EINVAL, ENOENT, EPERM, ESRCH
 from select import POLLIN, poll
 
-from pyrunc.errors import from_os_error
+from pyrunc.errors import Error, from_os_error
 from pyrunc.state.state import State, process_start, read_whole
+
+DIES_WITHIN = 10.0  # seconds from SIGKILL to the end of a process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +77,12 @@ def await_end(pidfd: int, timeout: float) -> bool:
     waiting = poll()
     waiting.register(pidfd, POLLIN)
     return bool(waiting.poll(timeout * 1000))
+
+
+def await_killed(pidfd: int, pid: int) -> None:
+    """Wait for the end of a container's init that has got SIGKILL. Errors: `container init still running`."""
+    if not await_end(pidfd, DIES_WITHIN):
+        raise Error("container init still running", hint=f"process {pid} is stuck in the kernel: see /proc/{pid}/stack")
 
 
 def cgroup_manager(state: State) -> "Manager | None":

@@ -390,25 +390,10 @@ class V1Manager(Manager):
         if self.procs() or self.frozen():
             self.kill()
             if not self.wait_empty(timeout):
-                left = self.procs()
-                raise Error(
-                    f"remove cgroup {self.path}: {len(left)} processes survive SIGKILL"
-                    f" ({', '.join(map(str, left[:8]))})",
-                    hint="a process in uninterruptible sleep (state D) cannot be killed",
-                )
+                raise tree.survived(self.path, self.procs())
         self.close()
         for path in self.paths.values():
-            above, _, name = path.rpartition("/")
-            try:
-                parent = files.open_dir(above)
-            except FileNotFoundError:
-                continue
-            try:
-                tree.remove(parent, name, timeout)
-            except OSError as error:
-                raise from_os_error(f"remove cgroup {path}:", error) from None
-            finally:
-                posix.close(parent)
+            tree.remove_at(path, timeout)
         if self.host.mount:
             super().remove(timeout)
 

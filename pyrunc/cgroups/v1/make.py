@@ -1,9 +1,9 @@
 """Making a container's group in one hierarchy."""
 
 import posix
-from errno import EEXIST
 
 from pyrunc.cgroups import files, tree
+from pyrunc.cgroups.make import make_directory
 from pyrunc.cgroups.v1.hierarchies import Hierarchy
 from pyrunc.errors import Error
 
@@ -19,13 +19,7 @@ def walk(found: Hierarchy, path: str, made: "list[str]") -> int:
     try:
         for name in path[len(found.mount) :].strip("/").split("/"):
             here = f"{here}/{name}"
-            made.append(here)  # before it is there: SIGINT may come in between
-            try:
-                posix.mkdir(name, 0o755, dir_fd=fd)
-            except OSError as error:
-                made.pop()
-                if error.errno != EEXIST:
-                    raise
+            make_directory(fd, name, here, made)
             child = files.open_dir(name, fd)
             try:
                 if "cpuset" in found.names:

@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc.cgroups import files
-from pyrunc.cgroups.stats import _entry, _some, number, ranges
+from pyrunc.cgroups.stats import CPUSET_KNOBS, _entry, _some, number, ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,10 +79,7 @@ def _cpuset(fd: int) -> "Json":
         text = (files.try_read(fd, "cpuset." + key) or b"") if fd >= 0 else b""
         if text.strip():
             out[key] = ranges(text.decode())
-    for key in (
-        "cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page",
-        "memory_spread_slab", "memory_pressure", "sched_load_balance", "sched_relax_domain_level",
-    ):  # fmt: skip
+    for key in CPUSET_KNOBS:
         data = (files.try_read(fd, "cpuset." + key) or b"0") if fd >= 0 else b"0"
         out[key] = int(data)
     return out

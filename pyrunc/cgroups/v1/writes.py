@@ -3,7 +3,7 @@
 Zero is "unset" where engines send it so; a negative limit is none.
 """
 
-from pyrunc.cgroups.conversions import POINTER, Write, escape, page_size, swap_max
+from pyrunc.cgroups.conversions import POINTER, Write, cpuset, escape, huge_pages, rdma, swap_max, throttles
 from pyrunc.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -76,9 +76,7 @@ def _cpu(res: "Resources", out: "list[Write]") -> None:
             out.append(Write(name, str(cpu[key]), f"{here}/{key}"))
     if burst is not None:
         out.append(Write("cpu.cfs_burst_us", str(burst), here + "/burst", burst == 0))
-    for key in ("cpus", "mems"):
-        if cpu.get(key):
-            out.append(Write("cpuset." + key, cpu[key], f"{here}/{key}"))
+    cpuset(res, out)
 
 
 def _block(res: "Resources", out: "list[Write]", bfq: bool) -> None:
@@ -93,33 +91,19 @@ def _block(res: "Resources", out: "list[Write]", bfq: bool) -> None:
         for key, name in (("weight", prefix + "weight_device"), ("leafWeight", "blkio.leaf_weight_device")):
             if device.get(key):
                 out.append(Write(name, f"{number} {device[key]}", f"{here}/weightDevice/{index}/{key}"))
-    for key, name in THROTTLES:
-        for index, device in enumerate(block.get(key) or ()):
-            number = f"{device['major']}:{device['minor']}"
-            out.append(Write(name, f"{number} {max(device.get('rate') or 0, 0)}", f"{here}/{key}/{index}"))
+    for name, where, disk, rate in throttles(block, THROTTLES):
+        out.append(Write(name, f"{disk} {max(rate, 0)}", where))
 
 
 def _others(res: "Resources", out: "list[Write]") -> None:
-    for index, item in enumerate(res.get("hugepageLimits") or ()):
-        here = f"{POINTER}/hugepageLimits/{index}"
-        size, limit = item["pageSize"], str(item["limit"])
-        if not page_size(size):
-            raise ConfigError(f'bad huge page size "{size}" ({here[1:]}/pageSize)', pointer=here + "/pageSize")
-        out.append(Write(f"hugetlb.{size}.limit_in_bytes", limit, here))
-        out.append(Write(f"hugetlb.{size}.rsvd.limit_in_bytes", limit, here, True))
+    huge_pages(res, out, "limit_in_bytes")
     network = res.get("network") or {}
     if network.get("classID"):
         out.append(Write("net_cls.classid", str(network["classID"]), POINTER + "/network/classID"))
     for index, item in enumerate(network.get("priorities") or ()):
         text = f"{item['name']} {item['priority']}"
         out.append(Write("net_prio.ifpriomap", text, f"{POINTER}/network/priorities/{index}"))
-    for device, item in (res.get("rdma") or {}).items():
-        words = [device]
-        for key, name in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
-            if item.get(key) is not None:
-                words.append(f"{name}={item[key]}")
-        if len(words) > 1:
-            out.append(Write("rdma.max", " ".join(words), f"{POINTER}/rdma/{escape(device)}"))
+    rdma(res, out)
 
 
 def writes(resources: "Resources | None", *, bfq: bool = False, memsw: int = 1 << 63) -> "list[Write]":
