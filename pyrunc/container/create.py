@@ -99,7 +99,7 @@ class Creation(Making):
             inherit.append(facts.cgroup)
         hooks = self.config.get("hooks", {})
         if hooks.get("createContainer") or hooks.get("startContainer"):
-            from pyrunc.setup.host_hooks import inherited_files
+            from pyrunc.setup.hook_files import inherited_files
 
             facts.hook_files = inherited_files(self.config, lowest)
             inherit += [fd for fd in facts.hook_files if fd is not None]

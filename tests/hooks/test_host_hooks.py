@@ -278,6 +278,7 @@ def test_import_budget() -> None:
         "fcntl",
         "select",
         "pyrunc.setup.host_hooks",
+        "pyrunc.setup.hook_files",
         "pyrunc.config",
         "pyrunc.config.annotation_names",
         "pyrunc.errors",

@@ -12,6 +12,7 @@ from pyrunc.cgroups.fs import REFUSED, Manager
 from pyrunc.cgroups.v1 import hierarchies
 from pyrunc.cgroups.v1.hierarchies import key_of, path_of
 from pyrunc.errors import Error, from_os_error, strerror
+from pyrunc.kernel.signals import SIGKILL
 from pyrunc.log import log
 
 TYPE_CHECKING = False
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from pyrunc.cgroups.oom import Watch
 
     Resources = dict[str, Any]
-
-SIGKILL = 9
-NO_ENTRY = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class V1Manager(Manager):
@@ -171,8 +169,10 @@ class V1Manager(Manager):
         """Write the limits and the device rules."""
         if resources is None:
             resources = self.resources
+        from pyrunc.cgroups.v1.apply import write_one
+
         for write in self.writes(resources):
-            self._write(self.controller(write.controller), write)
+            write_one(self, write)
         self.apply_devices(resources)
 
     def writes(self, resources: "Resources | None") -> "list[Write]":
@@ -188,51 +188,9 @@ class V1Manager(Manager):
 
     def apply_devices(self, resources: "Resources | None") -> None:
         """Have the kernel's list be what the rules say."""
-        fd = self.controller("devices")
-        if fd < 0 or self.rootless:
-            return
-        from pyrunc.cgroups.conversions import Write
-        from pyrunc.cgroups.devices import rules
-        from pyrunc.cgroups.v1 import devices
+        from pyrunc.cgroups.v1.apply import apply_devices
 
-        worked_out = devices.work_out(rules(resources))
-        for file, line in devices.changes(worked_out, files.read(fd, "devices.list")):
-            try:
-                self._write(fd, Write(file, line, "/linux/resources/devices"))
-            except Error as error:
-                if (file, line) != ("devices.allow", "a") or error.errno not in (errno.EPERM, errno.EINVAL):
-                    raise
-                log.warning("the container has the devices of the cgroup above it, which does not have all")
-
-    def _write(self, fd: int, write: "Write") -> None:
-        from pyrunc.cgroups.v1.writes import GONE_LATELY
-
-        try:
-            if fd < 0:
-                if write.optional:
-                    return
-                from pyrunc.cgroups.v1 import explain
-
-                raise explain.unavailable(write)
-            files.write(fd, write.file, write.value.encode())
-        except OSError as error:
-            if write.file in GONE_LATELY and error.errno in NO_ENTRY:
-                log.warning(f"{write.pointer[1:]} is ignored: this kernel no longer has {write.file}")
-                return
-            if error.errno == errno.ENOENT and write.optional:
-                return
-            from pyrunc.cgroups.v1 import explain
-
-            path = self.paths[key_of(self.paths, write.controller)]
-            raise explain.write_failed(path, fd, write, error) from None
-        if write.file == "cpu.shares":
-            said = files.read(fd, "cpu.shares").strip().decode()
-            if said != write.value:  # clamped
-                bound = "minimum" if int(said) > int(write.value) else "maximum"
-                raise Error(
-                    f"the {bound} allowed cpu-shares is {said}, not {write.value} (linux/resources/cpu/shares)",
-                    pointer=write.pointer,
-                )
+        apply_devices(self, resources)
 
     def device_program(self) -> "bytes | None":
         """None where the devices hierarchy keeps the rules; v2's program where none is mounted."""

@@ -2,6 +2,7 @@
 
 from pyrunc.cgroups import files
 from pyrunc.cgroups.update import checked
+from pyrunc.cgroups.v1.apply import write_one
 from pyrunc.errors import Error, strerror
 from pyrunc.log import log
 
@@ -24,7 +25,7 @@ def update(manager: "V1Manager", changes: "Resources") -> "Resources":
     said = [(fd, name, _line(fd, name, value)) for fd, name, value in before if fd >= 0]
     try:
         for write in writes:
-            manager._write(manager.controller(write.controller), write)
+            write_one(manager, write)
         if "devices" in changes:
             manager.apply_devices(new)
     except (Error, OSError):
