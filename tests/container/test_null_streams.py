@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from onlookers import nobody_opens
 from support import IS_ROOT, MakeBundle, Runtime
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
@@ -102,15 +103,5 @@ def test_something_else_is_not_opened(runtime: Runtime, bundle: MakeBundle, tmp_
     runtime.call("start", id, check=True)
     place = it.rootfs / "dev/null"
     place.unlink()
-    os.mkfifo(place)
-    writer = subprocess.Popen(["sh", "-c", f"exec 9>{place}; echo opened"], stdout=subprocess.PIPE)
-    assert writer.stdout is not None
-    try:
+    with nobody_opens(place):
         run_on_null(tmp_path / "told", *runtime.command("exec", id, "/bin/true"))
-        os.set_blocking(writer.stdout.fileno(), False)
-        assert writer.poll() is None
-        assert writer.stdout.read() is None
-    finally:
-        writer.kill()
-        writer.wait()
-        writer.stdout.close()

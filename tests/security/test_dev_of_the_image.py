@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from onlookers import on_a_terminal
 from security.canary import Canary
 from support import IS_ROOT, Bundle, MakeBundle, Runtime
 
@@ -28,23 +29,6 @@ def uncovered(bundle: MakeBundle) -> Bundle:
 def mounted(text: str, place: object) -> bool:
     """Whether a /proc/self/mountinfo has a mount at a place."""
     return any(line.split()[4:5] == [str(place)] for line in text.splitlines())
-
-
-def on_a_terminal(command: list[str]) -> str:
-    """What a command prints on a terminal of its own."""
-    master, slave = os.openpty()
-    text = b""
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
-        os.close(slave)
-        while True:
-            try:
-                part = os.read(master, 4096)
-            except OSError:
-                break
-            text += part
-        process.wait(timeout=60)
-    os.close(master)
-    return text.decode(errors="replace").replace("\r\n", "\n")
 
 
 @pytest.mark.contains(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from onlookers import nobody_opens
 from security.canary import Canary
 from support import IS_ROOT, Json, MakeBundle, Runtime
 
@@ -268,21 +269,10 @@ def test_account_files_that_are_none_are_not_opened(runtime: Runtime, bundle: Ma
     it = bundle().args("/bin/sleep", "100")
     fifo = it.rootfs / "etc" / name
     fifo.unlink()
-    os.mkfifo(fifo)
-    # Waits in open(2) until somebody opens the FIFO to read.
-    writer = subprocess.Popen(["sh", "-c", f"exec 9>{fifo}; echo opened"], stdout=subprocess.PIPE)
-    assert writer.stdout is not None
-    try:
+    with nobody_opens(fifo):
         id = runtime.create(it)
         runtime.call("start", id, check=True)
         runtime.call("exec", "--user", "user", id, "true")
-        os.set_blocking(writer.stdout.fileno(), False)
-        assert writer.poll() is None
-        assert writer.stdout.read() is None
-    finally:
-        writer.kill()
-        writer.wait()
-        writer.stdout.close()
 
 
 @pytest.mark.parametrize("program", ["fifo", "directory", "null", "outside"])

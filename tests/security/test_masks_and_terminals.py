@@ -3,11 +3,11 @@
 import os
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
+from onlookers import on_a_terminal
 from support import IS_ROOT, PURE_V2, Bundle, Json, MakeBundle, Runtime
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
@@ -151,21 +151,7 @@ def test_terminal_with_links_for_terminals(runtime: Runtime, bundle: MakeBundle,
 
 def _in_terminal(runtime: Runtime, it: Bundle) -> str:
     """What `run` prints on a terminal of its own, with standard error; "LEFT" comes from the container."""
-    command = runtime.command("run", "--bundle", str(it.path), runtime.new_id())
-    master, slave = os.openpty()
-    text = b""
-    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
-    os.close(slave)
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        try:
-            part = os.read(master, 4096)
-        except OSError:
-            break
-        text += part
-    process.wait(timeout=20)
-    os.close(master)
-    return text.decode(errors="replace")
+    return on_a_terminal(runtime.command("run", "--bundle", str(it.path), runtime.new_id()))
 
 
 @pytest.mark.contains("CVE-2026-88264: `/dev/console` is a link, and nothing is mounted on `/dev`")
